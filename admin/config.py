@@ -13,4 +13,6 @@ class AdminSettings(LedgerSettings):
     """Settings of the control plane; each is METERGATE_<NAME> in the environment or metergate.toml."""
 
     admin_host: str = Field("127.0.0.1", description="Address the control plane listens on.")
-    admin_port: int = Field(8081, ge=0, le=65535, description="Port of the control plane; 0 takes any free one.")
+    admin_port: int = Field(
+        8081, ge=0, le=65535, description="Port of the control plane; 0 takes any free one."
+    )

@@ -1,4 +1,4 @@
-"""The data plane's settings: where it listens, which engines it stands before, and every limit it puts on a request.
+"""The data plane's settings: where it listens, which engines it stands before, every limit it puts on a request.
 
 Rules: a setting has a unit in its name, a default that is safe on loopback, and a description, from which
 docs/configuration.md is made. Values are checked here, once; the rest of the data plane trusts them.
@@ -50,14 +50,18 @@ class ProxySettings(LedgerSettings):
     )
     isolate_prefix_cache: bool = Field(
         True,
-        description="Set a `cache_salt` per tenant, so that no tenant can time another's prompts in the engine's cache.",
+        description=(
+            "Set a `cache_salt` per tenant, so that no tenant can time another's prompts in the engine's cache."
+        ),
     )
     unpriced_models: UnpricedModels = Field(
         UnpricedModels.ALLOW,
         description="A model without a price is served free (`allow`) or refused (`refuse`; for production).",
     )
 
-    connect_timeout_seconds: float = Field(5.0, gt=0, description="Longest wait for a connection to an engine.")
+    connect_timeout_seconds: float = Field(
+        5.0, gt=0, description="Longest wait for a connection to an engine."
+    )
     first_byte_timeout_seconds: float = Field(
         600.0, gt=0, description="Longest wait for an engine's first byte: queue and prompt included."
     )
@@ -69,7 +73,9 @@ class ProxySettings(LedgerSettings):
     )
 
     metrics_host: str = Field("127.0.0.1", description="Address of the metrics page, `/metrics`.")
-    metrics_port: int = Field(9464, ge=0, le=65535, description="Port of the metrics page; 0 takes any free one.")
+    metrics_port: int = Field(
+        9464, ge=0, le=65535, description="Port of the metrics page; 0 takes any free one."
+    )
 
     @field_validator("engines", "extra_fields", mode="before")
     @classmethod
@@ -82,7 +88,7 @@ class ProxySettings(LedgerSettings):
     @field_validator("engines")
     @classmethod
     def _are_base_urls(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
-        """Base URLs without a trailing slash or `/v1`: http(s), a host, and nothing secret or variable in them."""
+        """Base URLs without a trailing slash or `/v1`: http(s), a host, nothing secret or variable."""
         return tuple(_base_url(url) for url in urls)
 
 
