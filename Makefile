@@ -5,7 +5,7 @@
 .PHONY: help up test check bench test-vllm clean
 
 VENV := .venv
-PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet install
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet --quiet install
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \

@@ -1,4 +1,4 @@
-"""The data plane's settings: where it listens, which engines it stands before, every limit it puts on a request.
+"""The data plane's settings: where it listens, which engines it stands before, what it lets through.
 
 Rules: a setting has a unit in its name, a default that is safe on loopback, and a description, from which
 docs/configuration.md is made. Values are checked here, once; the rest of the data plane trusts them.
@@ -51,7 +51,7 @@ class ProxySettings(LedgerSettings):
     isolate_prefix_cache: bool = Field(
         True,
         description=(
-            "Set a `cache_salt` per tenant, so that no tenant can time another's prompts in the engine's cache."
+            "Set a `cache_salt` per tenant: no tenant can time another's prompts in the engine's cache."
         ),
     )
     unpriced_models: UnpricedModels = Field(
