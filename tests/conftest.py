@@ -1,7 +1,7 @@
 """Fixtures and rules shared by every test.
 
 One rule: where CI=true, a test that skips has failed. CI installs all that the tests need, so a skip there
-would be a promise nobody looked at. Tests marked `vllm` are let off, unless the run is theirs: `pytest -m vllm`.
+would be a promise nobody looked at. Tests marked `vllm` are let off, unless the run is theirs (-m vllm).
 """
 
 import os
