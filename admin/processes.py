@@ -95,6 +95,8 @@ class Supervisor:
             clean = await self._stop_in_order()
             await asyncio.gather(*keepers)
         finally:
+            for number in STOP_SIGNALS:
+                loop.remove_signal_handler(number)
             for task in (stopped, *keepers):
                 task.cancel()
             os.close(self._life_write)

@@ -26,7 +26,9 @@ def listen(host: str, port: int, *, purpose: str, choose_with: str) -> socket.so
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
     except OSError as fault:
-        raise AddressUnusable(f"{purpose}: {host!r} is no address of this machine ({fault.strerror})") from None
+        raise AddressUnusable(
+            f"{purpose}: {host!r} is no address of this machine ({fault.strerror})"
+        ) from None
     listener = socket.socket(family, kind, protocol)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -35,7 +37,9 @@ def listen(host: str, port: int, *, purpose: str, choose_with: str) -> socket.so
     except OSError as fault:
         listener.close()
         if fault.errno == errno.EADDRINUSE:
-            raise AddressUnusable(f"{purpose}: port {port} is taken; choose another with {choose_with}") from None
+            raise AddressUnusable(
+                f"{purpose}: port {port} is taken; choose another with {choose_with}"
+            ) from None
         reason = os.strerror(fault.errno) if fault.errno else str(fault)
         raise AddressUnusable(f"{purpose}: cannot listen on {where} ({reason}); see {choose_with}") from None
     return listener
