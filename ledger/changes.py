@@ -13,7 +13,7 @@ from ledger.tables.changes import Change
 
 APPEND_LOCK = 0x6D67_0001  # any number that no other user of advisory locks in this database has
 
-LATEST_AT_ONCE = 10_000  # a follower further behind than this reads in several turns
+AT_ONCE_MAX = 10_000  # a follower further behind than this reads in several turns
 
 
 async def append(session: AsyncSession, kind: str, subject_id: str, now_us: int) -> None:
@@ -30,6 +30,6 @@ async def latest(session: AsyncSession) -> int:
 
 
 async def since(session: AsyncSession, after_id: int) -> list[Change]:
-    """The changes after `after_id`, the oldest first, at most LATEST_AT_ONCE."""
-    query = select(Change).where(col(Change.id) > after_id).order_by(col(Change.id)).limit(LATEST_AT_ONCE)
+    """The changes after `after_id`, the oldest first, at most AT_ONCE_MAX."""
+    query = select(Change).where(col(Change.id) > after_id).order_by(col(Change.id)).limit(AT_ONCE_MAX)
     return list((await session.execute(query)).scalars())

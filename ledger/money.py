@@ -21,9 +21,30 @@ PRICE_MICROS_MAX = 10**13
 
 # ISO 4217: the currencies whose smallest unit is not a hundredth.
 _EXPONENTS = {
-    **dict.fromkeys(("BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF").split(), 0),
-    **dict.fromkeys(("BHD IQD JOD KWD LYD OMR TND").split(), 3),
-    **dict.fromkeys(("CLF UYW").split(), 4),
+    **dict.fromkeys(
+        [
+            "BIF",
+            "CLP",
+            "DJF",
+            "GNF",
+            "ISK",
+            "JPY",
+            "KMF",
+            "KRW",
+            "PYG",
+            "RWF",
+            "UGX",
+            "UYI",
+            "VND",
+            "VUV",
+            "XAF",
+            "XOF",
+            "XPF",
+        ],
+        0,
+    ),
+    **dict.fromkeys(["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"], 3),
+    **dict.fromkeys(["CLF", "UYW"], 4),
 }
 
 
