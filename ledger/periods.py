@@ -1,4 +1,5 @@
-"""Spans of time that reports and statements are about: UTC months, days and hours, as half-open [from_us, until_us).
+"""Spans of time that reports and statements are about: UTC months, days and hours, as half-open [from_us,
+until_us).
 
 Pure.
 """

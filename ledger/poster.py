@@ -2,12 +2,13 @@
 
     python -m ledger.poster        settings from the environment, as every process of metergate
 
-One for all workers, so that a batch of the whole host is one transaction, a dead worker's journal is posted like any
-other, and no request waits behind a posting. It holds journal/poster.lock; a second one waits for its turn. The order
-is: commit, then the cursors, then delete what is wholly posted; a crash in between posts again, which adds nothing.
+One for all workers, so that a batch of the whole host is one transaction, a dead worker's journal is posted
+like any other, and no request waits behind a posting. It holds journal/poster.lock; a second one waits for
+its turn. The order is: commit, then the cursors, then delete what is wholly posted; a crash in between posts
+again, which adds nothing.
 
-While the database is away it tries again, ever less often, and the journals keep the records. At SIGTERM it posts what
-is there and leaves; a second one makes it leave at once.
+While the database is away it tries again, ever less often, and the journals keep the records. At SIGTERM it
+posts what is there and leaves; a second one makes it leave at once.
 """
 
 import asyncio
@@ -171,7 +172,9 @@ class Poster:
 
 
 async def drain_once(database: Database, data_dir: Path, currency: str = "USD") -> PostResult:
-    """Post everything that is in the journals now. Raises JournalOwned when a poster is at work, and DatabaseFault."""
+    """Post everything that is in the journals now. Raises JournalOwned when a poster is at work, and
+    DatabaseFault.
+    """
     lock = poster_lock(data_dir)
     lock.take_or_raise("posting")
     poster = Poster(database, data_dir, PriceBook(currency))
@@ -185,7 +188,9 @@ async def drain_once(database: Database, data_dir: Path, currency: str = "USD") 
 async def run(
     database: Database, data_dir: Path, currency: str, stopping: asyncio.Event, on_ready: Callable[[], None]
 ) -> None:
-    """Be the poster until told to stop. Raises DatabaseFault at the start, unless the database may come back."""
+    """Be the poster until told to stop. Raises DatabaseFault at the start, unless the database may come
+    back.
+    """
     lock = poster_lock(data_dir)
     if not lock.take():
         logger.warning("another poster is at work in %s: waiting for its end", data_dir)

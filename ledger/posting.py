@@ -1,11 +1,12 @@
 """Posting: the only writer of usage rows and rollups.
 
-A batch of records becomes usage rows, hourly rollups and keys' times of last use in the caller's one transaction.
-Whatever is delivered again adds nothing: only rows that this transaction inserted reach the rollups. So records may be
-posted any number of times, in any order, from any number of hosts, and the sums come out the same.
+A batch of records becomes usage rows, hourly rollups and keys' times of last use in the caller's one
+transaction. Whatever is delivered again adds nothing: only rows that this transaction inserted reach the
+rollups. So records may be posted any number of times, in any order, from any number of hosts, and the sums
+come out the same.
 
-Statements are written by hand and handed to the driver as they are: this runs once for every call, and the object layer
-would cost more than the databases do. Rows are tuples in the order of the table's columns.
+Statements are written by hand and handed to the driver as they are: this runs once for every call, and the
+object layer would cost more than the databases do. Rows are tuples in the order of the table's columns.
 """
 
 import json
@@ -33,7 +34,9 @@ _SUMS = ("calls", "prompt_tokens", "cached_prompt_tokens", "completion_tokens", 
 
 @dataclass(frozen=True, slots=True)
 class PostResult:
-    """How many records became rows, how many had been rows before, and how many of the new ones have no price."""
+    """How many records became rows, how many had been rows before, and how many of the new ones have no
+    price.
+    """
 
     inserted: int
     duplicates: int
@@ -52,7 +55,9 @@ NOTHING_POSTED = PostResult(0, 0)
 async def post(
     session: AsyncSession, records: Sequence[CallRecord], price_book: PriceBook, now_us: int
 ) -> PostResult:
-    """Post records, at most BATCH_RECORDS_MAX of them. The caller commits, and tells the journal only after that."""
+    """Post records, at most BATCH_RECORDS_MAX of them. The caller commits, and tells the journal only after
+    that.
+    """
     assert len(records) <= BATCH_RECORDS_MAX, len(records)
     connection = await session.connection()
     is_postgresql = connection.dialect.name == "postgresql"
@@ -113,7 +118,9 @@ _SUMMED = [_COLUMNS.index(name) for name in _SUMS[1:]]
 
 
 def _rollups(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """The rows' sums for each hour and group, in the order of the key: posters of two hosts then lock in one order."""
+    """The rows' sums for each hour and group, in the order of the key: posters of two hosts then lock in one
+    order.
+    """
     sums: dict[tuple[Any, ...], list[int]] = {}
     for row in rows:
         key = (row[_STARTED_US] // HOUR_US * HOUR_US, *(row[place] for place in _GROUP))
@@ -141,22 +148,24 @@ def _arrays(table: SqlTable) -> str:
     return ", ".join(f"${place}::{kind.split(' COLLATE')[0]}[]" for place, kind in enumerate(types, 1))
 
 
+# Built once from the tables' own column names: nothing from outside is in them.
 _UPSERT = (
     f" ON CONFLICT ({', '.join(column.name for column in USAGE_HOUR.primary_key.columns)}) DO UPDATE SET "
     + ", ".join(f"{name} = usage_hour.{name} + excluded.{name}" for name in _SUMS)
 )
 _SQLITE_KNOWN = "SELECT request_id FROM usage WHERE request_id IN (SELECT value FROM json_each(?))"
-_SQLITE_INSERT = f"INSERT INTO usage ({_named(USAGE)}) VALUES ({_marks(USAGE)})"
-_SQLITE_ADD = f"INSERT INTO usage_hour ({_named(USAGE_HOUR)}) VALUES ({_marks(USAGE_HOUR)}){_UPSERT}"
+_SQLITE_INSERT = f"INSERT INTO usage ({_named(USAGE)}) VALUES ({_marks(USAGE)})"  # noqa: S608
+_SQLITE_ADD = f"INSERT INTO usage_hour ({_named(USAGE_HOUR)}) VALUES ({_marks(USAGE_HOUR)}){_UPSERT}"  # noqa: S608
 _SQLITE_USED = (
     "UPDATE api_key SET last_used_us = ?1 WHERE id = ?2 AND (last_used_us IS NULL OR last_used_us < ?1)"
 )
 _POSTGRESQL_INSERT = (
-    f"INSERT INTO usage ({_named(USAGE)}) SELECT * FROM unnest({_arrays(USAGE)})"
+    f"INSERT INTO usage ({_named(USAGE)}) SELECT * FROM unnest({_arrays(USAGE)})"  # noqa: S608
     " ON CONFLICT (request_id) DO NOTHING RETURNING request_id"
 )
 _POSTGRESQL_ADD = (
-    f"INSERT INTO usage_hour ({_named(USAGE_HOUR)}) SELECT * FROM unnest({_arrays(USAGE_HOUR)}){_UPSERT}"
+    f"INSERT INTO usage_hour ({_named(USAGE_HOUR)})"  # noqa: S608
+    f" SELECT * FROM unnest({_arrays(USAGE_HOUR)}){_UPSERT}"
 )
 _POSTGRESQL_USED = (
     "UPDATE api_key SET last_used_us = used.at_us"
@@ -180,7 +189,9 @@ async def _insert_sqlite(
 async def _insert_postgresql(
     connection: AsyncConnection, rows: dict[str, tuple[Any, ...]]
 ) -> list[tuple[Any, ...]]:
-    """In the order of the key, so that two hosts with the same record wait for each other and never deadlock."""
+    """In the order of the key, so that two hosts with the same record wait for each other and never
+    deadlock.
+    """
     if not rows:
         return []
     ordered = [rows[request_id] for request_id in sorted(rows)]

@@ -1,10 +1,10 @@
 """Prices: setting a version, listing them, and the book that rates calls.
 
-The price in force when a call started rates it: the tenant's own, else everybody's. A version is never changed, and none
-may begin in the past where a posted row would then be rated differently.
+The price in force when a call started rates it: the tenant's own, else everybody's. A version is never
+changed, and none may begin in the past where a posted row would then be rated differently.
 
-Rating and setting must not pass each other: on SQLite both are writers and there is one at a time; on PostgreSQL a
-posting holds PRICE_LOCK shared and a new price takes it alone.
+Rating and setting must not pass each other: on SQLite both are writers and there is one at a time; on
+PostgreSQL a posting holds PRICE_LOCK shared and a new price takes it alone.
 """
 
 import bisect
@@ -40,8 +40,8 @@ async def set_price(
 ) -> PriceVersion:
     """A new version from `from_us` on (None: now), for everybody or for one tenant.
 
-    Raises NotFound for the tenant; Refused for an impossible price, a second version at the same instant, and a
-    beginning in the past of rows that are already rated.
+    Raises NotFound for the tenant; Refused for an impossible price, a second version at the same instant, and
+    a beginning in the past of rows that are already rated.
     """
     _check(model, rates, currency)
     if tenant_id is not None and await session.get(Tenant, tenant_id) is None:
@@ -86,7 +86,9 @@ async def set_price(
 async def list_prices(
     session: AsyncSession, *, model: str | None = None, tenant_id: str | None = None
 ) -> list[PriceVersion]:
-    """Every version, by model, then tenant (everybody's first), then time; `tenant_id` leaves out other tenants'."""
+    """Every version, by model, then tenant (everybody's first), then time; `tenant_id` leaves out other
+    tenants'.
+    """
     query = select(PriceVersion)
     if model is not None:
         query = query.where(col(PriceVersion.model) == model)
@@ -152,7 +154,9 @@ class PriceBook:
 async def _last_rated_us(
     session: AsyncSession, model: str, tenant_id: str | None, from_us: int, until_us: int | None
 ) -> int | None:
-    """When the last posted call started that a version over [from_us, until_us) would rate; None when none did."""
+    """When the last posted call started that a version over [from_us, until_us) would rate; None when none
+    did.
+    """
     query = select(func.max(UsageRow.started_us)).where(
         col(UsageRow.model) == model, col(UsageRow.started_us) >= from_us
     )

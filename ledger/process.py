@@ -1,7 +1,8 @@
 """The poster as a process: settings, signals, and the two pipes to the supervisor that started it.
 
-METERGATE_READY_FD: `ready` is written there once the poster is at work. METERGATE_LIFE_FD: its end means that the
-supervisor is gone, which is a wish to stop. Exit status: 0 after a wish to stop, 1 with one line when it cannot serve.
+METERGATE_READY_FD: `ready` is written there once the poster is at work. METERGATE_LIFE_FD: its end means that
+the supervisor is gone, which is a wish to stop. Exit status: 0 after a wish to stop, 1 with one line when it
+cannot serve.
 """
 
 import asyncio

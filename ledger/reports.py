@@ -1,7 +1,8 @@
 """Reads: totals and days from the rollups, rows in pages.
 
-Sums are exact: PostgreSQL adds in NUMERIC, SQLite adds high and low parts, since its SUM fails past 64 bits. Amounts of
-different currencies are never added. Rollups are of whole hours, so their spans begin and end on hours (UTC).
+Sums are exact: PostgreSQL adds in NUMERIC, SQLite adds high and low parts, since its SUM fails past 64 bits.
+Amounts of different currencies are never added. Rollups are of whole hours, so their spans begin and end on
+hours (UTC).
 """
 
 from collections.abc import AsyncIterator, Sequence
@@ -44,7 +45,9 @@ class UsageFilter:
 
 @dataclass(frozen=True, slots=True)
 class UsageTotal:
-    """Sums in one currency. `group` has a value for each grouping asked for; `day_us` is None unless by day."""
+    """Sums in one currency. `group` has a value for each grouping asked for; `day_us` is None unless by
+    day.
+    """
 
     currency: str
     calls: int
@@ -75,7 +78,9 @@ async def daily(session: AsyncSession, wanted: UsageFilter, by: Sequence[Groupin
 async def usage_rows(
     session: AsyncSession, wanted: UsageFilter, page_rows: int = PAGE_ROWS
 ) -> AsyncIterator[UsageLine]:
-    """Every row that matches, by its start and then its id; read in pages, each after the last of the one before."""
+    """Every row that matches, by its start and then its id; read in pages, each after the last of the one
+    before.
+    """
     query = _filtered(select(_ROWS), wanted, _ROWS.c.started_us)
     query = query.order_by(_ROWS.c.started_us, _ROWS.c.request_id).limit(page_rows)
     page = query

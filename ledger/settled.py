@@ -1,7 +1,7 @@
 """Waiting until what is settled is posted: reports and exports begin with it.
 
-A call is settled once its record is in a journal. The ends of all journals at the call are waited for, not what comes
-later, so it ends under any load. Where no poster is at work the waiter posts itself.
+A call is settled once its record is in a journal. The ends of all journals at the call are waited for, not
+what comes later, so it ends under any load. Where no poster is at work the waiter posts itself.
 """
 
 import asyncio

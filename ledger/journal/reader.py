@@ -1,8 +1,9 @@
 """The reader: records from a position on, in order, from live and dead journals alike.
 
-A frame that ends early in the last segment is one that is still being written (or that a crash tore): not yet, never an
-error. In a segment that others follow nothing will come any more, so a torn tail there is stepped over. Bytes that are
-no frame are given to the caller with their place: it keeps them for people, and reading goes on at the next whole frame.
+A frame that ends early in the last segment is one that is still being written (or that a crash tore): not
+yet, never an error. In a segment that others follow nothing will come any more, so a torn tail there is
+stepped over. Bytes that are no frame are given to the caller with their place: it keeps them for people, and
+reading goes on at the next whole frame.
 """
 
 import os
@@ -49,10 +50,13 @@ class JournalReader:
         self._open: tuple[int, int] | None = None  # segment number, descriptor
 
     def read(self, records_max: int) -> Batch:
-        """Up to `records_max` records that are there now; advances. Raises JournalCorrupt for a foreign segment."""
+        """Up to `records_max` records that are there now; advances. Raises JournalCorrupt for a foreign
+        segment.
+        """
         batch = Batch(self.position)
         while len(batch.records) < records_max:
-            # Which segments there are comes first: whatever a segment holds after its successor exists is final.
+            # Which segments there are comes first: whatever a segment holds after its successor exists is
+            # final.
             later = [n for n in segment_numbers(self.folder) if n > self.position.segment]
             if self._read_segment(batch, records_max, is_final=bool(later)):
                 continue
@@ -94,7 +98,9 @@ class JournalReader:
         return done > 0
 
     def _record(self, data: bytes, offset: int) -> tuple[CallRecord | None, int]:
-        """The record at an offset and its frame's size; (None, 0) when bytes lack, (None, 1) when they are wrong."""
+        """The record at an offset and its frame's size; (None, 0) when bytes lack, (None, 1) when they are
+        wrong.
+        """
         payload = decode_frame(data, offset)
         if payload is Fault.SHORT:
             return None, 0

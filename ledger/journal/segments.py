@@ -1,7 +1,7 @@
 """Names and places: segments, cursors, locks, and the folders of the workers.
 
-A position is a segment's number and an offset in it, and positions of one folder are ordered. Numbers only grow, also
-when every segment is posted and gone: the cursor remembers.
+A position is a segment's number and an offset in it, and positions of one folder are ordered. Numbers only
+grow, also when every segment is posted and gone: the cursor remembers.
 """
 
 import contextlib
@@ -60,7 +60,7 @@ def segment_path(folder: Path, number: int) -> Path:
 def segment_numbers(folder: Path) -> list[int]:
     """The segments that are there, the oldest first."""
     try:
-        names = os.listdir(folder)
+        names = os.listdir(folder)  # noqa: PTH208 (looked at ten times a second)
     except FileNotFoundError:
         return []
     return sorted(
@@ -69,7 +69,9 @@ def segment_numbers(folder: Path) -> list[int]:
 
 
 def read_cursor(folder: Path) -> Position:
-    """Up to where the folder is posted; START when nothing ever was. Raises JournalFault for a mangled cursor."""
+    """Up to where the folder is posted; START when nothing ever was. Raises JournalFault for a mangled
+    cursor.
+    """
     path = folder / "posted"
     try:
         text = path.read_text(encoding="ascii", errors="replace")
@@ -125,7 +127,9 @@ class FileLock:
         return True
 
     def take_or_raise(self, what: str) -> None:
-        """Raises JournalOwned, naming `what` is owned. Tries for a moment: `is_locked` holds locks that long."""
+        """Raises JournalOwned, naming `what` is owned. Tries for a moment: `is_locked` holds locks that
+        long.
+        """
         for _ in range(TRIES):
             if self.take():
                 return

@@ -1,8 +1,8 @@
 """The writer: one live owner for each folder, one `os.write` for each record.
 
-`append` returns when the kernel has the record: nothing that happens to this process can lose it any more. A thread
-syncs to disk what was appended, in groups, beginning at most `sync_s` after the first of a group: that much is at risk
-to a power cut. It never waits for the database and knows nothing of it.
+`append` returns when the kernel has the record: nothing that happens to this process can lose it any more. A
+thread syncs to disk what was appended, in groups, beginning at most `sync_s` after the first of a group: that
+much is at risk to a power cut. It never waits for the database and knows nothing of it.
 
 At start the folder of a dead owner is taken over: a torn tail is cut and said so, and a new segment begins.
 """
@@ -33,7 +33,8 @@ logger = logging.getLogger(__name__)
 
 SEGMENT_BYTES: Final = 64 * 1024 * 1024  # about 200,000 records: few files, and none too large to read whole
 SYNC_S: Final = 0.05
-# Under this, new calls are refused while the records of those in flight (some 300 bytes each) still find room.
+# Under this, new calls are refused while the records of those in flight (some 300 bytes each) still find
+# room.
 FREE_BYTES_MIN: Final = 128 * 1024 * 1024
 JOURNAL_BYTES_MAX: Final = (
     8 * 1024 * 1024 * 1024
@@ -56,7 +57,9 @@ class JournalWriter:
         free_bytes_min: int = FREE_BYTES_MIN,
         journal_bytes_max: int = JOURNAL_BYTES_MAX,
     ) -> None:
-        """Takes the folder over. Raises JournalOwned when a live process has it, JournalFault when it cannot write."""
+        """Takes the folder over. Raises JournalOwned when a live process has it, JournalFault when it cannot
+        write.
+        """
         self._folder = folder
         self._segment_bytes = segment_bytes
         self._sync_s = sync_s
@@ -90,8 +93,8 @@ class JournalWriter:
     def append(self, record: CallRecord) -> None:
         """Hand one record to the kernel: about 5 us.
 
-        Raises JournalFull when there is no room (nothing of the record is left then), and JournalFault when the disk
-        fails. Callers keep the record then: it exists nowhere else.
+        Raises JournalFull when there is no room (nothing of the record is left then), and JournalFault when
+        the disk fails. Callers keep the record then: it exists nowhere else.
         """
         if self._sync_fault is not None:
             raise JournalFault(f"the journal {self._folder} cannot be synced: {self._sync_fault.strerror}")
@@ -110,7 +113,9 @@ class JournalWriter:
             self._dirty.set()
 
     def has_room(self) -> bool:
-        """Whether new calls may be admitted: well before a record could fail. Looks at the disk once a second."""
+        """Whether new calls may be admitted: well before a record could fail. Looks at the disk once a
+        second.
+        """
         now = time.monotonic()
         if now >= self._room_until:
             self._room = self._sync_fault is None and self._measure_room()
@@ -176,7 +181,9 @@ class JournalWriter:
             self._sync()
 
     def _sync(self) -> None:
-        """Sync what is open. After a failed sync the kernel may have dropped the pages: it is never tried again."""
+        """Sync what is open. After a failed sync the kernel may have dropped the pages: it is never tried
+        again.
+        """
         if self._sync_fault is not None:
             return
         descriptor = self._descriptor  # only this side closes descriptors, so it stays open

@@ -1,9 +1,10 @@
 """Usage: one row for each call, and the hourly rollups that reports read.
 
-Both are written by ledger/posting.py alone. They carry no foreign keys: the ids were checked when the call was
-admitted, the book keeps them whatever becomes of their subjects, and a posting pays for no look-ups.
+Both are written by ledger/posting.py alone. They carry no foreign keys: the ids were checked when the call
+was admitted, the book keeps them whatever becomes of their subjects, and a posting pays for no look-ups.
 
-`usage` is keyed by the request id alone, which begins with its time: PostgreSQL can cut it by month at the key.
+`usage` is keyed by the request id alone, which begins with its time: PostgreSQL can cut it by month at the
+key.
 """
 
 from sqlalchemy import BigInteger, CheckConstraint, Index
