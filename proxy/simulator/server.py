@@ -28,7 +28,7 @@ class SimulatorServer(uvicorn.Server):
                 http="httptools",
                 ws="none",
                 lifespan="off",
-                log_level="critical",
+                log_config=None,
                 access_log=False,
                 proxy_headers=False,
                 timeout_keep_alive=KEEP_ALIVE_S,
@@ -68,6 +68,10 @@ class SimulatorServer(uvicorn.Server):
             change.add_done_callback(self._changes.discard)
         if for_s > 0:
             asyncio.get_running_loop().call_later(for_s, self.set_accepting, not accepting, 0.0)
+
+    def close_listening(self) -> None:
+        """Lets go of the port; after the server has stopped."""
+        self._listening.close()
 
     async def _accept(self) -> None:
         loop = asyncio.get_running_loop()
