@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import typer
 
-from admin.cli import database, doctor, engine, keys, prices, projects, serve, tenants, usage
+from admin.cli import database, doctor, engine, keys, prices, projects, servers, tenants, usage
 from admin.cli.command import Fault
 
 app = typer.Typer(
@@ -19,7 +19,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-serve.register(app)
+servers.register(app)
 app.add_typer(tenants.app, name="tenant")
 app.add_typer(projects.app, name="project")
 app.add_typer(keys.app, name="key")
