@@ -26,7 +26,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.vllm import install
+from tests.environments import Environment, cache_dir
+from tests.vllm.install import installed
 
 CONTEXT_TOKENS = 1024
 START_S = 240.0
@@ -82,16 +83,16 @@ class Server:
     log: Path
 
 
-def model_dir(environment: Path, think: bool) -> Path:
+def model_dir(environment: Environment, think: bool) -> Path:
     """The tiny model's folder, made at the first use and again when its recipe changes."""
     recipe = Path(__file__).with_name("tiny_model.py")
     digest = hashlib.sha256(recipe.read_bytes()).hexdigest()[:12]
-    folder = install.cache_dir() / f"tiny-{digest}{'-think' if think else ''}"
+    folder = cache_dir() / f"tiny-{digest}{'-think' if think else ''}"
     if folder.exists():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     half_made = folder.with_name(f"{folder.name}.{os.getpid()}")
-    command = [environment / "bin" / "python", recipe, half_made, *(("--think",) if think else ())]
+    command = [environment.python, recipe, half_made, *(("--think",) if think else ())]
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         half_made.rename(folder)
@@ -136,17 +137,16 @@ def end(process: subprocess.Popen[bytes]) -> None:
 
 @contextlib.contextmanager
 def started(
-    kind_name: str, logs: Path, environment: Path | None = None
+    kind_name: str, logs: Path, environment: Environment
 ) -> Iterator[tuple[Server, subprocess.Popen[bytes]]]:
     """A server that is starting: the caller waits with `wait_until_it_answers`, so that several may start
     at once.
     """
     kind = KINDS[kind_name]
-    environment = environment or install.installed()
     folder = model_dir(environment, kind.think)
     port = free_port()
     log = logs / f"vllm-{kind_name}.log"
-    command = [str(environment / "bin" / "vllm"), "serve", str(folder), "--port", str(port)]
+    command = [str(environment.bin / "vllm"), "serve", str(folder), "--port", str(port)]
     command += ["--served-model-name", kind.model, *COMMON, *kind.flags]
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -166,7 +166,7 @@ def started(
 @contextlib.contextmanager
 def servers(kind_names: list[str], logs: Path) -> Iterator[list[Server]]:
     """Servers that all answer."""
-    environment = install.installed()
+    environment = installed()
     with contextlib.ExitStack() as stack:
         starting = [stack.enter_context(started(name, logs, environment)) for name in kind_names]
         for server, process in starting:
