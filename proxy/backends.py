@@ -139,7 +139,10 @@ class Backends:
             created = self._first_seen.setdefault(str(entry["id"]), int(entry.get("created") or 0))
             length = entry.get("max_model_len")
             models[str(entry["id"])] = Model(
-                str(entry["id"]), created, str(entry.get("owned_by") or "vllm"), int(length) if length else None
+                str(entry["id"]),
+                created,
+                str(entry.get("owned_by") or "vllm"),
+                int(length) if length else None,
             )
         return models
 

@@ -48,7 +48,9 @@ class Call:
         if salt is None:
             return _encode(self.fields)
         own = self.fields.get("cache_salt")
-        return _encode(self.fields | {"cache_salt": sha256(f"{salt}\0{own}".encode()).hexdigest() if own else salt})
+        return _encode(
+            self.fields | {"cache_salt": sha256(f"{salt}\0{own}".encode()).hexdigest() if own else salt}
+        )
 
 
 def read_call(endpoint: Endpoint, body: bytes, limits: Limits, only_model: str | None = None) -> Call:

@@ -238,7 +238,9 @@ def from_engine(status: int, body: bytes, model: str) -> ApiError:
 def from_stream(error: dict[str, Any]) -> ApiError:
     """Translates an error object that the engine sent inside a stream."""
     message = error.get("message")
-    text = message if isinstance(message, str) and message else "The engine failed in the middle of the answer."
+    text = (
+        message if isinstance(message, str) and message else "The engine failed in the middle of the answer."
+    )
     code = error.get("code")
     if isinstance(code, int) and 400 <= code < 500:
         param = error.get("param")

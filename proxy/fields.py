@@ -126,12 +126,12 @@ def _messages(name: str, value: Any, _limits: Limits) -> None:
 
 def _text_only(name: str, value: Any, _limits: Limits) -> None:
     if value != ["text"]:
-        raise FieldRefused(f"`{name}` other than [\"text\"] is not supported.", name)
+        raise FieldRefused(f'`{name}` other than ["text"] is not supported.', name)
 
 
 def _encoding(name: str, value: Any, _limits: Limits) -> None:
     if value not in ("float", "base64"):
-        raise FieldRefused(f"`{name}` must be \"float\" or \"base64\".", name)
+        raise FieldRefused(f'`{name}` must be "float" or "base64".', name)
 
 
 _SAMPLING: Final = frozenset(
