@@ -212,7 +212,7 @@ class Supervisor:
 
 
 def backoff_seconds(failures: int) -> float:
-    """How long to wait before the next start: none after the first death, then doubling from half a second."""
+    """How long to wait before the next start: none after the first death, then double from half a second."""
     if failures <= 1:
         return 0.0
     return min(BACKOFF_SECONDS_MAX, 0.5 * 2.0 ** min(failures - 2, 10))
