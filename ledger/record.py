@@ -18,6 +18,7 @@ class Ending(StrEnum):
     CLIENT_LEFT = "client_left"
     ENGINE_DIED = "engine_died"
     ENGINE_HUNG = "engine_hung"
+    STOPPED = "stopped"  # cut short, because the proxy was shutting down
     FAILED = "failed"  # before the first byte
 
 
