@@ -23,8 +23,8 @@ _WANTED = re.compile(rb"bench:(unary|burst|paced):(\d+):")
 _ID = "chatcmpl-9d2eaa84e48f9b2c"
 _CREATED = 1795366792
 _SYSTEM_PROMPT = (
-    "You are the assistant of a library. Answer in short sentences, name the shelf where you know it, and say "
-    "so when you do not know. Never invent a title."
+    "You are the assistant of a library. Answer in short sentences, name the shelf where you know it, and "
+    "say so when you do not know. Never invent a title."
 )
 _WORDS = ("the", " shelf", " by", " the", " north", " window", ",", " second", " row", " from", " below", ".")
 
