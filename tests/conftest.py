@@ -1,1 +1,33 @@
-"""Fixtures shared by every test."""
+"""Fixtures and rules shared by every test.
+
+One rule: where CI=true, a test that skips has failed. CI installs all that the tests need, so a skip there
+would be a promise nobody looked at. Tests marked `vllm` are let off, unless the run is theirs (-m vllm).
+"""
+
+import os
+from collections.abc import Generator
+
+import pytest
+
+NO_SKIPS = os.environ.get("CI") == "true"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Turns a skip into a failure (an expected failure also reports as skipped and stays what it is)."""
+    report = yield
+    let_off = item.get_closest_marker("vllm") is not None and item.config.option.markexpr != "vllm"
+    if NO_SKIPS and report.skipped and not hasattr(report, "wasxfail") and not let_off:
+        report.outcome = "failed"
+        report.longrepr = f"skipped, and CI takes no skips: {report.longrepr}"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report() -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """The same for a module that skips itself while it is collected."""
+    report = yield
+    if NO_SKIPS and report.skipped:
+        report.outcome = "failed"
+        report.longrepr = f"skipped, and CI takes no skips: {report.longrepr}"
+    return report

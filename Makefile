@@ -1,0 +1,61 @@
+# Needs only Python >= 3.11 with its venv module: no root, no uv, no Docker. `make help` lists the targets.
+# PYTHON=/path/to/python chooses the interpreter; ARGS="..." goes to the command that is run.
+
+.DEFAULT_GOAL := help
+.PHONY: help up test check bench test-vllm clean
+
+VENV := .venv
+PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet --quiet install
+
+help: ## Show this list
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
+		printf '  make %-10s %s\n' "$$name" "$$text"; done
+
+up: $(VENV)/.runtime ## Run everything on this machine: make up ARGS="--engine http://127.0.0.1:8000"
+	@exec $(VENV)/bin/metergate up $(ARGS)
+
+check: $(VENV)/.dev ## Lint, types, architecture and unit tests: quick
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@$(VENV)/bin/mypy
+	@$(VENV)/bin/python -m pytest $(wildcard tests/architecture tests/unit) $(ARGS)
+
+test: $(VENV)/.dev ## The whole test suite
+	@$(VENV)/bin/python -m pytest -m "not vllm" $(ARGS)
+
+test-vllm: $(VENV)/.dev ## The acceptance tests against a real vLLM on the CPU
+	@PATH="$(abspath $(VENV))/bin:$$PATH" bash tests/vllm/run.sh $(ARGS)
+
+bench: $(VENV)/.dev ## Compare metergate with nginx passing the same bytes
+	@$(VENV)/bin/python -m bench $(ARGS)
+
+clean: ## Remove the virtual environment and caches; never ./data
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The stamps live in the environment they speak of: remove one and the other goes too.
+$(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
+	@echo "Installing the development tools into $(VENV) (once)" >&2
+	@$(PIP) --require-hashes -r requirements-dev.lock
+	@touch $@
+
+$(VENV)/.runtime: requirements.lock pyproject.toml $(VENV)/bin/python
+	@echo "Installing the locked dependencies into $(VENV) (once)" >&2
+	@$(PIP) --require-hashes -r requirements.lock
+	@$(PIP) --no-deps --no-build-isolation -e .
+	@touch $@
+
+# The first of these that is at least 3.11 and can make environments. Each is run, not only found: a pyenv shim
+# exists for versions that are not switched on, and Debian splits venv off into a package of its own.
+$(VENV)/bin/python:
+	@for python in $(or $(PYTHON),python3.13 python3.12 python3.11 python3 python); do \
+		"$$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || continue; \
+		"$$python" -c 'import ensurepip, venv' 2>/dev/null || { bare="$$python"; continue; }; \
+		echo "Making $(VENV) with $$("$$python" --version) (once)" >&2; \
+		exec "$$python" -m venv --clear $(VENV); \
+	done; \
+	if [ -n "$$bare" ]; then \
+		echo "metergate: $$bare cannot make virtual environments: install its venv module (Debian, Ubuntu: apt install $$("$$bare" -c 'import sys; print("python%d.%d-venv" % sys.version_info[:2])')), or choose another with make PYTHON=/path/to/python" >&2; \
+	else \
+		echo "metergate: needs Python 3.11 or newer, and found $$(python3 --version 2>/dev/null || echo none): install one, or choose it with make PYTHON=/path/to/python" >&2; \
+	fi; exit 1

@@ -1,0 +1,18 @@
+"""The control plane's settings: where it listens.
+
+Rules as in the data plane's: a unit in the name, a default that is safe on loopback, a description from which
+docs/configuration.md is made. It must not know the data plane.
+"""
+
+from pydantic import Field
+
+from ledger.settings import LedgerSettings
+
+
+class AdminSettings(LedgerSettings):
+    """Settings of the control plane; each is METERGATE_<NAME> in the environment or metergate.toml."""
+
+    admin_host: str = Field("127.0.0.1", description="Address the control plane listens on.")
+    admin_port: int = Field(
+        8081, ge=0, le=65535, description="Port of the control plane; 0 takes any free one."
+    )

@@ -1,0 +1,92 @@
+"""What can go wrong in the book. No HTTP status here: who speaks HTTP maps them.
+
+    LedgerError
+    ├── NotFound             the id names nothing
+    ├── AlreadyExists        the name or id is taken
+    ├── Refused              an argument or a state does not allow it
+    ├── SettingsRefused      settings that cannot be started with, one line for each
+    ├── DatabaseFault
+    │   ├── DatabaseUnavailable   it may come back: try again later
+    │   ├── DatabaseUnusable      it will not get better by itself: a wrong file, no permission, an old SQLite
+    │   ├── SchemaBehind          run `metergate db upgrade`
+    │   └── SchemaAhead           a newer metergate has upgraded it
+    ├── JournalFault
+    │   ├── JournalFull      no room for new calls
+    │   ├── JournalOwned     another live process writes this folder
+    │   └── JournalCorrupt   bytes that no crash of ours explains
+    └── PostingLate          what was settled is not posted in time
+
+A message is one line, says what to do where there is something to do, and never holds a secret.
+Pure.
+"""
+
+
+class LedgerError(Exception):
+    """The root of the tree above."""
+
+
+class NotFound(LedgerError):
+    """The id names nothing."""
+
+    def __init__(self, kind: str, subject_id: str) -> None:
+        """`kind` in users' words ("tenant"), `subject_id` as it was asked for."""
+        super().__init__(f"no {kind} with the id {subject_id!r}")
+        self.kind = kind
+        self.subject_id = subject_id
+
+
+class AlreadyExists(LedgerError):
+    """The name or id is taken."""
+
+
+class Refused(LedgerError):
+    """An argument or a state does not allow it; the message says which."""
+
+
+class SettingsRefused(LedgerError):
+    """Settings that cannot be started with."""
+
+    def __init__(self, lines: list[str]) -> None:
+        """One line for each name or value that is wrong."""
+        super().__init__("\n".join(lines))
+        self.lines = lines
+
+
+class DatabaseFault(LedgerError):
+    """The ledger database cannot serve."""
+
+
+class DatabaseUnavailable(DatabaseFault):
+    """The database does not answer now; it may later."""
+
+
+class DatabaseUnusable(DatabaseFault):
+    """The database will not serve until somebody changes something; the message says what."""
+
+
+class SchemaBehind(DatabaseFault):
+    """The database is older than this code: run `metergate db upgrade`."""
+
+
+class SchemaAhead(DatabaseFault):
+    """The database is newer than this code: run a newer metergate."""
+
+
+class JournalFault(LedgerError):
+    """The journal cannot take or give records."""
+
+
+class JournalFull(JournalFault):
+    """There is no room for the records of new calls."""
+
+
+class JournalOwned(JournalFault):
+    """Another live process writes this folder."""
+
+
+class JournalCorrupt(JournalFault):
+    """A frame's checksum or length is wrong where no torn write explains it."""
+
+
+class PostingLate(LedgerError):
+    """What was settled is not posted in time."""

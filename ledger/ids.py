@@ -1,0 +1,30 @@
+"""Ids: what they look like, and making them.
+
+Ids of things are a prefix and 24 random base62 characters (142 bits). A request id begins with its time, so that rows
+arrive in the order of their primary key, and a table can be cut by month at the key alone.
+"""
+
+import os
+import secrets
+import time
+from typing import Literal
+
+ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+REQUEST_PREFIX = "req_"
+
+Prefix = Literal["org-", "proj_", "key_", "adminkey_", "svc_acct_", "user-", "price_"]
+
+
+def new_id(prefix: Prefix) -> str:
+    """A new id such as `proj_3fK...`."""
+    return prefix + "".join(secrets.choice(ALPHABET) for _ in range(24))
+
+
+def new_request_id(now_us: int | None = None) -> str:
+    """`req_` and 32 hex digits: 14 of microseconds since the epoch, 18 random (72 bits).
+
+    14 hex digits hold microseconds until the year 4253, so ids sort as text by their time.
+    """
+    if now_us is None:
+        now_us = time.time_ns() // 1000
+    return f"{REQUEST_PREFIX}{now_us:014x}{os.urandom(9).hex()}"

@@ -1,0 +1,98 @@
+"""Price arithmetic, exact.
+
+Pure. A price is integer micro-units of currency per million tokens, which is 1e-12 units per token: tokens x price is
+an amount in picos (1e-12 units), an integer that is never rounded. Rounding happens once per statement line, in
+`round_picos`, and nowhere else.
+"""
+
+from dataclasses import dataclass
+from decimal import Decimal, InvalidOperation
+
+from ledger.errors import Refused
+from ledger.usage import Usage
+
+PICOS_PER_MICRO = 10**6
+PICOS_PER_UNIT = 10**12
+MICROS_PER_UNIT = 10**6
+
+# Ten million units of currency per million tokens. The dearest model today costs a few hundred dollars; this leaves
+# room for currencies of small units, and keeps a row's amount within 64 bits up to 900,000 tokens at the very top.
+PRICE_MICROS_MAX = 10**13
+
+# ISO 4217: the currencies whose smallest unit is not a hundredth.
+_EXPONENTS = {
+    **dict.fromkeys(("BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF").split(), 0),
+    **dict.fromkeys(("BHD IQD JOD KWD LYD OMR TND").split(), 3),
+    **dict.fromkeys(("CLF UYW").split(), 4),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What a call costs: micro-units per million tokens of each kind, and micro-units per request."""
+
+    input_micros_per_mtok: int
+    cached_input_micros_per_mtok: int
+    output_micros_per_mtok: int
+    request_micros: int = 0
+
+
+def rate(usage: Usage, rates: Rates) -> int:
+    """The exact amount in picos: cached tokens at their own price, the other prompt tokens at the input price."""
+    return (
+        (usage.prompt_tokens - usage.cached_prompt_tokens) * rates.input_micros_per_mtok
+        + usage.cached_prompt_tokens * rates.cached_input_micros_per_mtok
+        + usage.completion_tokens * rates.output_micros_per_mtok
+        + rates.request_micros * PICOS_PER_MICRO
+    )
+
+
+def parse_price(text: str) -> int:
+    """Micro-units of a decimal price: "0.15" is 150000.
+
+    Exact: raises Refused for what is no plain decimal number, is negative, has more than six decimals, or is beyond
+    PRICE_MICROS_MAX.
+    """
+    try:
+        value = Decimal(text.strip())
+    except InvalidOperation:
+        raise Refused(f"{text!r} is not a price: write a decimal number such as 0.15") from None
+    if not value.is_finite() or value < 0:
+        raise Refused(f"{text!r} is not a price: it must be a number of zero or more")
+    micros = value.scaleb(6)
+    if micros != micros.to_integral_value():
+        raise Refused(f"{text!r} has more than six decimals: prices are kept in millionths")
+    if micros > PRICE_MICROS_MAX:
+        raise Refused(f"{text!r} is above the highest price, {PRICE_MICROS_MAX // MICROS_PER_UNIT:,}")
+    return int(micros)
+
+
+def format_micros(micros: int) -> str:
+    """A price as it is written: 150000 is "0.15"."""
+    return _format_scaled(micros, 6)
+
+
+def format_picos(picos: int) -> str:
+    """An amount in units of currency, exact, at least two decimals: 1234500000000 is "1.2345"."""
+    return _format_scaled(picos, 12)
+
+
+def exponent(currency: str) -> int:
+    """How many decimals the smallest unit of a currency has (ISO 4217)."""
+    return _EXPONENTS.get(currency.upper(), 2)
+
+
+def round_picos(picos: int, currency: str) -> int:
+    """The one rounding: picos to the currency's smallest units (cents), half away from zero."""
+    divisor = 10 ** (12 - exponent(currency))
+    whole, rest = divmod(abs(picos), divisor)
+    if 2 * rest >= divisor:
+        whole += 1
+    return whole if picos >= 0 else -whole
+
+
+def _format_scaled(value: int, places: int) -> str:
+    sign = "-" if value < 0 else ""
+    whole, rest = divmod(abs(value), 10**places)
+    decimals = f"{rest:0{places}d}".rstrip("0").ljust(2, "0")
+    return f"{sign}{whole}.{decimals}"

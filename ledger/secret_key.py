@@ -1,0 +1,60 @@
+"""The pepper: what API keys are hashed with, from METERGATE_SECRET_KEY or the data folder's secret.key.
+
+secret.key is made on first start, mode 0600, by linking a finished file into place: of two processes that start
+together one wins, and neither can read a half-written key. Whoever loses it loses every key's digest.
+"""
+
+import contextlib
+import hmac
+import os
+import secrets
+from pathlib import Path
+
+from ledger.errors import SettingsRefused
+from ledger.settings import LedgerSettings
+
+FILE_NAME = "secret.key"
+KEY_CHARS_MIN = 16
+
+
+def pepper(settings: LedgerSettings) -> bytes:
+    """The 32 bytes for keys.digest. Raises SettingsRefused when the file cannot be read or made."""
+    if settings.secret_key is not None:
+        secret = settings.secret_key.get_secret_value()
+    else:
+        secret = _file_secret(settings.data_dir / FILE_NAME)
+    # One secret may come to serve more than one purpose: each gets a key of its own.
+    return hmac.digest(secret.encode(), b"metergate api key digests, version 1", "sha256")
+
+
+def _file_secret(path: Path) -> str:
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            return _read(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _create(path)
+        return _read(path)
+    except OSError as error:
+        raise SettingsRefused([f"cannot read or make {path}: {error.strerror}"]) from error
+
+
+def _read(path: Path) -> str:
+    secret = path.read_text(encoding="ascii", errors="replace").strip()
+    if len(secret) < KEY_CHARS_MIN:
+        raise SettingsRefused(
+            [f"{path} holds no key: restore it, or remove it if no API key was ever issued"]
+        )
+    return secret
+
+
+def _create(path: Path) -> None:
+    draft = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}")
+    descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        os.write(descriptor, secrets.token_urlsafe(48).encode() + b"\n")
+        os.fsync(descriptor)
+        with contextlib.suppress(FileExistsError):
+            os.link(draft, path)
+    finally:
+        os.close(descriptor)
+        draft.unlink()

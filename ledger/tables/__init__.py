@@ -1,0 +1,19 @@
+"""The tables of the book, by noun. Only ledger/ writes SQL; importing this package makes all tables known."""
+
+from ledger.tables.base import Table
+from ledger.tables.changes import Change
+from ledger.tables.prices import PriceVersion
+from ledger.tables.tenancy import AdminKey, ApiKey, Project, Tenant
+from ledger.tables.usage import UsageHour, UsageRow
+
+__all__ = [
+    "AdminKey",
+    "ApiKey",
+    "Change",
+    "PriceVersion",
+    "Project",
+    "Table",
+    "Tenant",
+    "UsageHour",
+    "UsageRow",
+]

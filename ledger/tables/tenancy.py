@@ -1,0 +1,62 @@
+"""Tenants, their projects, and the keys that act for them."""
+
+from sqlalchemy import BigInteger, LargeBinary
+from sqlmodel import Field
+
+from ledger.states import KeyState, ProjectState, TenantState
+from ledger.tables.base import StateText, Table
+
+
+class Tenant(Table, table=True):
+    """Who pays: OpenAI's organization."""
+
+    __tablename__ = "tenant"
+
+    id: str = Field(primary_key=True)
+    name: str
+    state: TenantState = Field(sa_type=StateText(TenantState))  # type: ignore[call-overload]
+    created_us: int = Field(sa_type=BigInteger)
+
+
+class Project(Table, table=True):
+    """A part of a tenant, with its own keys and limits."""
+
+    __tablename__ = "project"
+
+    id: str = Field(primary_key=True)
+    tenant_id: str = Field(foreign_key="tenant.id", index=True)
+    name: str
+    state: ProjectState = Field(sa_type=StateText(ProjectState))  # type: ignore[call-overload]
+    created_us: int = Field(sa_type=BigInteger)
+
+
+class ApiKey(Table, table=True):
+    """A key of the data plane. The secret is not here: its digest is, and a redacted form for people."""
+
+    __tablename__ = "api_key"
+
+    id: str = Field(primary_key=True)
+    project_id: str = Field(foreign_key="project.id", index=True)
+    tenant_id: str = Field(foreign_key="tenant.id", index=True)
+    name: str
+    digest: bytes = Field(sa_type=LargeBinary, unique=True)
+    redacted: str
+    state: KeyState = Field(sa_type=StateText(KeyState))  # type: ignore[call-overload]
+    expires_us: int | None = Field(default=None, sa_type=BigInteger)
+    created_us: int = Field(sa_type=BigInteger)
+    last_used_us: int | None = Field(default=None, sa_type=BigInteger)
+
+
+class AdminKey(Table, table=True):
+    """A key of the control plane."""
+
+    __tablename__ = "admin_key"
+
+    id: str = Field(primary_key=True)
+    name: str
+    digest: bytes = Field(sa_type=LargeBinary, unique=True)
+    redacted: str
+    state: KeyState = Field(sa_type=StateText(KeyState))  # type: ignore[call-overload]
+    expires_us: int | None = Field(default=None, sa_type=BigInteger)
+    created_us: int = Field(sa_type=BigInteger)
+    last_used_us: int | None = Field(default=None, sa_type=BigInteger)

@@ -1,0 +1,225 @@
+"""Tenants, projects and keys: making them, finding them, and changing their state.
+
+Each change appends to the change log in the same transaction, so that no worker can miss it. The caller owns the
+transaction (`async with db.write() as session`) and the clock.
+"""
+
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col, select
+
+from ledger import changes, keys
+from ledger.errors import NotFound, Refused
+from ledger.ids import new_id
+from ledger.states import KeyState, ProjectState, TenantState
+from ledger.tables.tenancy import AdminKey, ApiKey, Project, Tenant
+
+NAME_CHARS_MAX = 200  # a name is shown in lists and exports; OpenAI's own admin API takes 256 at most
+
+
+async def create_tenant(session: AsyncSession, name: str, now_us: int) -> Tenant:
+    """A new active tenant. Raises Refused for an empty or overlong name."""
+    tenant = Tenant(id=new_id("org-"), name=_checked_name(name), state=TenantState.ACTIVE, created_us=now_us)
+    session.add(tenant)
+    await changes.append(session, "tenant.created", tenant.id, now_us)
+    return tenant
+
+
+async def list_tenants(session: AsyncSession) -> list[Tenant]:
+    """Every tenant, the oldest first."""
+    query = select(Tenant).order_by(col(Tenant.created_us), col(Tenant.id))
+    return list((await session.execute(query)).scalars())
+
+
+async def get_tenant(session: AsyncSession, tenant_id: str) -> Tenant:
+    """Raises NotFound."""
+    tenant = await session.get(Tenant, tenant_id)
+    if tenant is None:
+        raise NotFound("tenant", tenant_id)
+    return tenant
+
+
+async def set_tenant_state(session: AsyncSession, tenant_id: str, state: TenantState, now_us: int) -> Tenant:
+    """Block a tenant, or let it in again. Raises NotFound."""
+    tenant = await get_tenant(session, tenant_id)
+    if tenant.state != state:
+        tenant.state = state
+        await changes.append(session, f"tenant.{state}", tenant.id, now_us)
+    return tenant
+
+
+async def create_project(session: AsyncSession, tenant_id: str, name: str, now_us: int) -> Project:
+    """A new active project of a tenant. Raises NotFound for the tenant, Refused for the name."""
+    tenant = await get_tenant(session, tenant_id)
+    project = Project(
+        id=new_id("proj_"),
+        tenant_id=tenant.id,
+        name=_checked_name(name),
+        state=ProjectState.ACTIVE,
+        created_us=now_us,
+    )
+    session.add(project)
+    await changes.append(session, "project.created", project.id, now_us)
+    return project
+
+
+async def list_projects(session: AsyncSession, tenant_id: str | None = None) -> list[Project]:
+    """Every project, or every project of a tenant, the oldest first."""
+    query = select(Project).order_by(col(Project.created_us), col(Project.id))
+    if tenant_id is not None:
+        query = query.where(col(Project.tenant_id) == tenant_id)
+    return list((await session.execute(query)).scalars())
+
+
+async def get_project(session: AsyncSession, project_id: str) -> Project:
+    """Raises NotFound."""
+    project = await session.get(Project, project_id)
+    if project is None:
+        raise NotFound("project", project_id)
+    return project
+
+
+async def set_project_state(
+    session: AsyncSession, project_id: str, state: ProjectState, now_us: int
+) -> Project:
+    """Block, archive or open a project. Raises NotFound; Refused for an archived one, which stays archived."""
+    project = await get_project(session, project_id)
+    if project.state == state:
+        return project
+    if project.state == ProjectState.ARCHIVED:
+        raise Refused(f"project {project_id} is archived, and stays archived")
+    project.state = state
+    await changes.append(session, f"project.{state}", project.id, now_us)
+    return project
+
+
+async def create_api_key(
+    session: AsyncSession,
+    pepper: bytes,
+    project_id: str,
+    name: str,
+    now_us: int,
+    expires_us: int | None = None,
+) -> tuple[ApiKey, str]:
+    """A new key and its secret, which is shown once and kept nowhere.
+
+    Raises NotFound for the project, Refused for the name, for an archived project, and for a key born expired.
+    """
+    project = await get_project(session, project_id)
+    if project.state == ProjectState.ARCHIVED:
+        raise Refused(f"project {project_id} is archived: it takes no new keys")
+    if expires_us is not None and expires_us <= now_us:
+        raise Refused("the key would be expired from the start")
+    secret = keys.mint(keys.API_PREFIX)
+    key = ApiKey(
+        id=new_id("key_"),
+        project_id=project.id,
+        tenant_id=project.tenant_id,
+        name=_checked_name(name),
+        digest=keys.digest(pepper, secret),
+        redacted=keys.redact(secret),
+        state=KeyState.ACTIVE,
+        expires_us=expires_us,
+        created_us=now_us,
+    )
+    session.add(key)
+    await changes.append(session, "key.created", key.id, now_us)
+    return key, secret
+
+
+async def list_api_keys(
+    session: AsyncSession, project_id: str | None = None, tenant_id: str | None = None
+) -> list[ApiKey]:
+    """Every key, or those of a project or tenant, the oldest first."""
+    query = select(ApiKey).order_by(col(ApiKey.created_us), col(ApiKey.id))
+    if project_id is not None:
+        query = query.where(col(ApiKey.project_id) == project_id)
+    if tenant_id is not None:
+        query = query.where(col(ApiKey.tenant_id) == tenant_id)
+    return list((await session.execute(query)).scalars())
+
+
+async def get_api_key(session: AsyncSession, key_id: str) -> ApiKey:
+    """Raises NotFound."""
+    key = await session.get(ApiKey, key_id)
+    if key is None:
+        raise NotFound("key", key_id)
+    return key
+
+
+async def revoke_api_key(session: AsyncSession, key_id: str, now_us: int) -> ApiKey:
+    """The key stops working for good, within a second on every worker. Raises NotFound."""
+    return await _set_key_state(session, await get_api_key(session, key_id), KeyState.REVOKED, now_us)
+
+
+async def block_api_key(session: AsyncSession, key_id: str, now_us: int) -> ApiKey:
+    """The key stops working until it is unblocked. Raises NotFound; Refused for a revoked key."""
+    return await _set_key_state(session, await get_api_key(session, key_id), KeyState.BLOCKED, now_us)
+
+
+async def unblock_api_key(session: AsyncSession, key_id: str, now_us: int) -> ApiKey:
+    """A blocked key works again. Raises NotFound; Refused for a revoked key."""
+    return await _set_key_state(session, await get_api_key(session, key_id), KeyState.ACTIVE, now_us)
+
+
+async def create_admin_key(
+    session: AsyncSession, pepper: bytes, name: str, now_us: int
+) -> tuple[AdminKey, str]:
+    """A new key of the control plane and its secret, shown once. Raises Refused for the name."""
+    secret = keys.mint(keys.ADMIN_PREFIX)
+    key = AdminKey(
+        id=new_id("adminkey_"),
+        name=_checked_name(name),
+        digest=keys.digest(pepper, secret),
+        redacted=keys.redact(secret),
+        state=KeyState.ACTIVE,
+        created_us=now_us,
+    )
+    session.add(key)
+    await changes.append(session, "admin_key.created", key.id, now_us)
+    return key, secret
+
+
+async def list_admin_keys(session: AsyncSession) -> list[AdminKey]:
+    """Every admin key, the oldest first."""
+    query = select(AdminKey).order_by(col(AdminKey.created_us), col(AdminKey.id))
+    return list((await session.execute(query)).scalars())
+
+
+async def find_admin_key(session: AsyncSession, digest: bytes, now_us: int) -> AdminKey | None:
+    """The active, unexpired admin key with this digest, or None."""
+    key = (await session.execute(select(AdminKey).where(col(AdminKey.digest) == digest))).scalar_one_or_none()
+    if (
+        key is None
+        or key.state != KeyState.ACTIVE
+        or (key.expires_us is not None and key.expires_us <= now_us)
+    ):
+        return None
+    return key
+
+
+async def revoke_admin_key(session: AsyncSession, key_id: str, now_us: int) -> AdminKey:
+    """The admin key stops working for good. Raises NotFound."""
+    key = await session.get(AdminKey, key_id)
+    if key is None:
+        raise NotFound("admin key", key_id)
+    if key.state != KeyState.REVOKED:
+        key.state = KeyState.REVOKED
+        await changes.append(session, "admin_key.revoked", key.id, now_us)
+    return key
+
+
+async def _set_key_state(session: AsyncSession, key: ApiKey, state: KeyState, now_us: int) -> ApiKey:
+    if key.state == state:
+        return key
+    if key.state == KeyState.REVOKED:
+        raise Refused(f"key {key.id} is revoked, and stays revoked")
+    key.state = state
+    await changes.append(session, f"key.{state}", key.id, now_us)
+    return key
+
+
+def _checked_name(name: str) -> str:
+    name = name.strip()
+    if not name or len(name) > NAME_CHARS_MAX or not name.isprintable():
+        raise Refused(f"a name has 1 to {NAME_CHARS_MAX} printable characters")
+    return name

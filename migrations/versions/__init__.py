@@ -1,0 +1,1 @@
+"""The migrations, numbered; the names of their files order them."""

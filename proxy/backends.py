@@ -1,0 +1,157 @@
+"""The engines we stand before: which are up, and which models each serves.
+
+Owns one connection pool per engine, the probe that asks each for its models every PROBE_SECONDS, and the sweep of
+deadlines. Rules: a probe that fails takes the engine out of the routes and the next good one puts it back; what an engine says of its files
+is never kept. Must not know tenants.
+"""
+
+import asyncio
+import logging
+import ssl
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import httpx
+
+from proxy.routing import pick
+from proxy.upstream import Pool, Timeouts
+
+PROBE_SECONDS: Final = 2.0
+_PROBE_TIMEOUT_SECONDS: Final = 5.0
+
+_log = logging.getLogger("metergate.backends")
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """A model as an engine lists it, without what is only the operator's to know."""
+
+    id: str
+    created: int
+    owned_by: str
+    max_model_len: int | None = None
+
+
+@dataclass(eq=False)
+class Backend:
+    """One engine. `fingerprint`: the `system_fingerprint` it last gave a model's stream."""
+
+    pool: Pool
+    healthy: bool | None = None
+    """None: not probed yet."""
+    fault: str = ""
+    models: dict[str, Model] = field(default_factory=dict)
+    fingerprints: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def url(self) -> str:
+        """Its base URL, as configured."""
+        return self.pool.url
+
+    @property
+    def in_flight(self) -> int:
+        """How many calls it has from this process."""
+        return self.pool.in_flight
+
+
+class Backends:
+    """All engines of this process."""
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        timeouts: Timeouts,
+        *,
+        engine_key: str | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        self.all = [Backend(Pool(url, timeouts, engine_key=engine_key, tls=tls)) for url in urls]
+        self._tls = tls
+        self._headers = {"authorization": f"Bearer {engine_key}"} if engine_key else {}
+        shortest = min(timeouts.first_byte_seconds, timeouts.gap_seconds)
+        self._sweep_seconds = min(0.5, shortest / 4)
+        self._first_seen: dict[str, int] = {}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Probes every engine once, then goes on in the background."""
+        self._client = httpx.AsyncClient(
+            headers=self._headers, timeout=_PROBE_TIMEOUT_SECONDS, verify=self._tls or True, trust_env=False
+        )
+        await asyncio.gather(*(self._probe(backend) for backend in self.all))
+        self._tasks = [asyncio.create_task(self._probe_forever(backend)) for backend in self.all]
+        self._tasks.append(asyncio.create_task(self._sweep_forever()))
+
+    async def stop(self) -> None:
+        """Stops probing and closes every connection."""
+        for task in self._tasks:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+        for backend in self.all:
+            backend.pool.close()
+        await self._client.aclose()
+
+    def models(self) -> list[Model]:
+        """The models that some healthy engine serves, by id."""
+        found: dict[str, Model] = {}
+        for backend in self.all:
+            if backend.healthy:
+                for model in backend.models.values():
+                    found.setdefault(model.id, model)
+        return [found[name] for name in sorted(found)]
+
+    def any_healthy(self) -> bool:
+        """Whether any engine answers."""
+        return any(backend.healthy for backend in self.all)
+
+    def known(self, model: str) -> bool:
+        """Whether any engine has the model, be it up or down."""
+        return any(model in backend.models for backend in self.all)
+
+    def pick(self, model: str, tried: Sequence[Backend] = ()) -> Backend | None:
+        """The replica for the next call of `model`."""
+        serving = [backend for backend in self.all if backend.healthy and model in backend.models]
+        return pick(serving, tried)
+
+    async def _probe(self, backend: Backend) -> None:
+        try:
+            answer = await self._client.get(f"{backend.url}/v1/models")
+            fault = "" if answer.status_code == 200 else f"answers {answer.status_code} on /v1/models"
+            models = {} if fault else self._read(answer.json())
+        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+            fault, models = f"does not answer ({type(error).__name__})", {}
+        if fault:
+            if backend.healthy is not False:
+                _log.warning("engine %s %s", backend.url, fault)
+        else:
+            if backend.healthy is False:
+                _log.warning("engine %s answers again", backend.url)
+            backend.models = models
+        backend.healthy, backend.fault = not fault, fault
+
+    def _read(self, answer: Any) -> dict[str, Model]:
+        """Reads a model list. `created` is the time of the request in vLLM: the first one seen is kept."""
+        models = {}
+        for entry in answer["data"]:
+            created = self._first_seen.setdefault(str(entry["id"]), int(entry.get("created") or 0))
+            length = entry.get("max_model_len")
+            models[str(entry["id"])] = Model(
+                str(entry["id"]), created, str(entry.get("owned_by") or "vllm"), int(length) if length else None
+            )
+        return models
+
+    async def _probe_forever(self, backend: Backend) -> None:
+        while True:
+            await asyncio.sleep(PROBE_SECONDS)
+            await self._probe(backend)
+
+    async def _sweep_forever(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(self._sweep_seconds)
+            now = loop.time()
+            for backend in self.all:
+                backend.pool.sweep(now)

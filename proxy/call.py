@@ -1,0 +1,119 @@
+"""A request body, read once and written anew. pure.
+
+Owns the way from the client's bytes to the `Call` that admission and metering go by, and to the bytes that the engine gets.
+Both come from one decoded object, so that no trick of JSON (duplicate keys, UTF-16, escaped names) makes the engine read another
+request than the one that is metered. Must not know tenants beyond the salt it is handed.
+"""
+
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Final
+
+import msgspec
+
+from proxy.endpoints import CHAT, COMPLETIONS, GENERATE, Endpoint
+from proxy.errors import BodyUnreadable, FieldMissing, FieldRefused
+from proxy.fields import Limits, prompts_in
+from proxy.stream import UsageWish
+
+_decode: Final = msgspec.json.Decoder().decode
+_encode: Final = msgspec.json.Encoder().encode
+
+_ASK_USAGE: Final = {"include_usage": True, "continuous_usage_stats": True}
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What one request asks for, as far as the proxy has to know.
+
+    `choices`: all the answers it will get, over all prompts. `silence`, `hide_reasoning`: see `CompletionStream`.
+    `fields`: what goes to the engine, but for the cache's salt.
+    """
+
+    endpoint: Endpoint
+    model: str
+    stream: bool
+    wish: UsageWish
+    choices_per_prompt: int
+    choices: int
+    silence: bool
+    hide_reasoning: bool
+    fields: dict[str, Any]
+
+    def engine_body(self, salt: str | None) -> bytes:
+        """The body for the engine. `salt` is the tenant's, or None where the prefix cache is shared.
+
+        A client's own salt is kept apart from every other tenant's by hashing both into one.
+        """
+        if salt is None:
+            return _encode(self.fields)
+        own = self.fields.get("cache_salt")
+        return _encode(self.fields | {"cache_salt": sha256(f"{salt}\0{own}".encode()).hexdigest() if own else salt})
+
+
+def read_call(endpoint: Endpoint, body: bytes, limits: Limits, only_model: str | None = None) -> Call:
+    """Reads a body. `only_model` stands in for a missing model where the endpoint allows that.
+
+    Raises BodyUnreadable, FieldMissing, FieldRefused, FieldUnsupported.
+    """
+    sent = _object(body)
+    fields = endpoint.table.apply(sent, limits)
+    model = fields.get("model") or (only_model if endpoint is GENERATE else None)
+    if not model:
+        raise FieldMissing("You must provide a model parameter.", "model")
+    fields["model"] = model
+    if fields.get(endpoint.input_field) is None:
+        raise FieldMissing(f"Missing required parameter: '{endpoint.input_field}'.", endpoint.input_field)
+    n = fields.get("n") or 1
+    prompts = prompts_in(fields["prompt"]) if endpoint is COMPLETIONS else 1
+    choices = n * prompts
+    if choices > limits.max_prompts:
+        raise FieldRefused(f"`n` times the prompts is {choices}; the most is {limits.max_prompts}.", "n")
+    stream = bool(fields.get("stream"))
+    wish = _wish(fields, stream)
+    silence = hide_reasoning = False
+    if stream:
+        fields["stream_options"] = _ASK_USAGE
+        if endpoint is CHAT:
+            silence, hide_reasoning = _ask_for_silent_tokens(fields)
+    return Call(endpoint, model, stream, wish, n, choices, silence, hide_reasoning, fields)
+
+
+def _object(body: bytes) -> dict[str, Any]:
+    try:
+        sent = _decode(body)
+    except (msgspec.DecodeError, msgspec.ValidationError, UnicodeDecodeError, RecursionError) as error:
+        raise BodyUnreadable(
+            "We could not parse the JSON body of your request. It must be one JSON object in UTF-8."
+        ) from error
+    if not isinstance(sent, dict):
+        raise BodyUnreadable("The body of your request must be a JSON object.")
+    return sent
+
+
+def _wish(fields: dict[str, Any], stream: bool) -> UsageWish:
+    """What the client asked to see of the usage; takes `stream_options` out of the fields."""
+    options = fields.pop("stream_options", None)
+    if options is None:
+        return UsageWish.NONE
+    if not stream:
+        raise FieldRefused("`stream_options` is only allowed with `stream` set to true.", "stream_options")
+    if not options.get("include_usage"):
+        return UsageWish.NONE  # as vLLM: continuous_usage_stats alone is without effect
+    return UsageWish.RUNNING if options.get("continuous_usage_stats") else UsageWish.FINAL
+
+
+def _ask_for_silent_tokens(fields: dict[str, Any]) -> tuple[bool, bool]:
+    """Has the engine send a chunk for tokens it would make in silence, so that the running count never lags.
+
+    A tool parser keeps tokens back until the call is whole: `return_token_ids` gives each a chunk. With
+    `include_reasoning: false` nothing is sent at all while the model thinks: we let it be sent, and take it out.
+    Returns (silence, hide_reasoning).
+    """
+    silence = bool(fields.get("tools")) and not fields.get("return_token_ids")
+    if silence:
+        fields["return_token_ids"] = True
+    hide_reasoning = fields.get("include_reasoning") is False
+    if hide_reasoning:
+        fields["include_reasoning"] = True
+    return silence, hide_reasoning

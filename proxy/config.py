@@ -1,0 +1,105 @@
+"""The data plane's settings: where it listens, which engines it stands before, what it lets through.
+
+Rules: a setting has a unit in its name, a default that is safe on loopback, and a description, from which
+docs/configuration.md is made. Values are checked here, once; the rest of the data plane trusts them.
+It must not know the control plane.
+"""
+
+from enum import StrEnum
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import NoDecode
+
+from ledger.settings import LedgerSettings
+
+
+class UnpricedModels(StrEnum):
+    """What happens to a call whose model has no price: served free and marked so, or refused."""
+
+    ALLOW = "allow"
+    REFUSE = "refuse"
+
+
+class ProxySettings(LedgerSettings):
+    """Settings of the data plane; each is METERGATE_<NAME> in the environment or metergate.toml."""
+
+    host: str = Field("127.0.0.1", description="Address the data plane listens on.")
+    port: int = Field(8080, ge=0, le=65535, description="Port of the data plane; 0 takes any free one.")
+    workers: int = Field(1, ge=1, le=256, description="Worker processes of the data plane.")
+    engines: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Base URLs of the engines, separated by commas, such as `http://127.0.0.1:8000`."
+    )
+    engine_api_key: SecretStr | None = Field(
+        None, description="The key that the engines ask for (vLLM's `--api-key`); never a tenant's."
+    )
+
+    max_body_bytes: int = Field(16 << 20, ge=1, description="Largest request body.")
+    max_header_bytes: int = Field(
+        32 << 10, ge=1024, le=64 << 10, description="Largest request head: request line and headers together."
+    )
+    max_choices: int = Field(16, ge=1, description="Largest `n` of a request.")
+    max_prompts: int = Field(2048, ge=1, description="Most prompts or inputs in one request.")
+    extra_fields: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description=(
+            "Names of further top-level body fields to pass to the engine, separated by commas. "
+            "A field that breaks metering or isolation stays refused."
+        ),
+    )
+    isolate_prefix_cache: bool = Field(
+        True,
+        description=(
+            "Set a `cache_salt` per tenant: no tenant can time another's prompts in the engine's cache."
+        ),
+    )
+    unpriced_models: UnpricedModels = Field(
+        UnpricedModels.ALLOW,
+        description="A model without a price is served free (`allow`) or refused (`refuse`; for production).",
+    )
+
+    connect_timeout_seconds: float = Field(
+        5.0, gt=0, description="Longest wait for a connection to an engine."
+    )
+    first_byte_timeout_seconds: float = Field(
+        600.0, gt=0, description="Longest wait for an engine's first byte: queue and prompt included."
+    )
+    gap_timeout_seconds: float = Field(
+        120.0, gt=0, description="Longest silence inside a stream before the engine counts as hung."
+    )
+    drain_seconds: float = Field(
+        30.0, ge=0, description="How long a stopping process lets running calls finish before it ends them."
+    )
+
+    metrics_host: str = Field("127.0.0.1", description="Address of the metrics page, `/metrics`.")
+    metrics_port: int = Field(
+        9464, ge=0, le=65535, description="Port of the metrics page; 0 takes any free one."
+    )
+
+    @field_validator("engines", "extra_fields", mode="before")
+    @classmethod
+    def _split_at_commas(cls, value: object) -> object:
+        """'a, b' -> ('a', 'b'); a list (from metergate.toml or Python) stays one."""
+        if isinstance(value, str):
+            return tuple(part.strip() for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("engines")
+    @classmethod
+    def _are_base_urls(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
+        """Base URLs without a trailing slash or `/v1`: http(s), a host, nothing secret or variable."""
+        return tuple(_base_url(url) for url in urls)
+
+
+def _base_url(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError(f"{url!r} is not an http:// or https:// URL")
+    if parts.username or parts.password:
+        raise ValueError("an engine's URL holds no user or password: set METERGATE_ENGINE_API_KEY instead")
+    if parts.query or parts.fragment:
+        raise ValueError(f"{url!r} is a base URL and takes no ? or #")
+    if parts.port == 0:
+        raise ValueError(f"{url!r} has no usable port")
+    return url.rstrip("/").removesuffix("/v1")

@@ -1,0 +1,220 @@
+"""A stream on its way through: the engine's events in, the client's events out, the usage noted. pure.
+
+Owns what is changed in a stream: the running and final usage that we asked for and the client did not, the traces of the fields that we
+set to be told of silent tokens, and the engine's error events. All else leaves as it came: same keys, same order, same
+values. Knows nothing of sockets. Rules:
+
+- An event leaves in the call in which its last byte came. Events that came together leave together.
+- The fast path edits bytes: in JSON text the bytes `"usage":` cannot occur inside a string (there the quotes are escaped),
+  so a run of events with exactly one `],"usage":{...}` each is cut without being decoded. Whatever it does not recognize is decoded.
+- `choices` empty and a usage object: the engine's last word. An `error` member: the engine failed, and what follows is not relayed.
+"""
+
+import re
+from enum import Enum, auto
+from typing import Any, Final
+
+import msgspec
+
+from proxy.metering import StreamMeter, UsageMissing
+from proxy.sse import Splitter, parse, render, split
+
+_RUNNING: Final = re.compile(
+    rb'\{"prompt_tokens":(\d+),"total_tokens":\d+,"completion_tokens":(\d+)'
+    rb'(?:,"completion_tokens_details":(?:null|\{[^{}]*\}))?\}'
+)
+_MARK: Final = b'],"usage":{'
+_INDEX: Final = b'"choices":[{"index":'
+
+_decode: Final = msgspec.json.Decoder().decode
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class UsageWish(Enum):
+    """What the client asked to see of the usage."""
+
+    NONE = auto()
+    """Nothing: no chunk has a `usage` member, and the usage-only chunk is left out."""
+    FINAL = auto()
+    """`include_usage`, in OpenAI's form: `usage: null` on each chunk and a last chunk with the total."""
+    RUNNING = auto()
+    """`continuous_usage_stats` too (vLLM's): all as the engine sends it."""
+
+
+class CompletionStream:
+    """The events of one streamed /v1/chat/completions or /v1/completions call.
+
+    `wish`: what the client asked to see. `choices_per_prompt`: the call's `n`; `choices`: all its choices.
+    `silence`: we set `return_token_ids` to be told of the tokens of a tool call; its traces are taken out.
+    `hide_reasoning`: the client asked for none, and the engine sends it so that the count never lags.
+    `fingerprint`: the engine's `system_fingerprint`, where it is known: vLLM puts it on the last chunk it sends,
+    and that one is left out when the client did not ask for usage.
+    """
+
+    __slots__ = (
+        "_choices",
+        "_hide_reasoning",
+        "_silence",
+        "_splitter",
+        "_wish",
+        "done",
+        "failed",
+        "fingerprint",
+        "meter",
+    )
+
+    def __init__(
+        self,
+        wish: UsageWish,
+        *,
+        choices_per_prompt: int = 1,
+        choices: int = 1,
+        silence: bool = False,
+        hide_reasoning: bool = False,
+        fingerprint: str | None = None,
+    ) -> None:
+        self._wish = wish
+        self._choices = choices
+        self._silence = silence
+        self._hide_reasoning = hide_reasoning
+        self._splitter = Splitter()
+        self.fingerprint = fingerprint
+        self.meter = StreamMeter(choices_per_prompt)
+        self.done = False
+        """Whether the engine's `[DONE]` has come."""
+        self.failed: dict[str, Any] | None = None
+        """The engine's error object, once it has sent one: nothing after it is relayed, `[DONE]` least of all."""
+
+    def feed(self, data: bytes) -> bytes:
+        """Takes the engine's next bytes; returns what goes to the client now (b"": nothing yet).
+
+        Raises EventTooLarge.
+        """
+        whole = self._splitter.feed(data)
+        if not whole or self.failed:
+            return b""
+        if self._silence or self._hide_reasoning:
+            return self._slow(whole)
+        return self._fast(whole) or self._slow(whole)
+
+    def _fast(self, whole: bytes) -> bytes | None:
+        """Cuts or blanks the running usage of plain chunks by bytes; None where an event is not plain."""
+        mark = whole.rfind(_MARK)
+        events = whole.count(b"\n\n")
+        if mark < 0 or whole.count(b'"usage":') != events:
+            return None
+        if events > 1:
+            return self._fast_run(whole)
+        if b'"finish_reason":"' in whole and self._wish is UsageWish.NONE and self.fingerprint:
+            return None
+        found = _RUNNING.match(whole, mark + 10)
+        if found is None or whole[mark - 1] == 0x5B:  # "[": the choices are empty, this is the last word
+            return None
+        index = 0
+        if self._choices > 1:
+            at = whole.find(_INDEX) + len(_INDEX)
+            if at < len(_INDEX):
+                return None
+            index = int(whole[at : whole.index(b",", at)])
+        self.meter.running(index, int(found[1]), int(found[2]))
+        if self._wish is UsageWish.NONE:
+            return whole[: mark + 1] + whole[found.end() :]
+        if self._wish is UsageWish.FINAL:
+            return whole[: mark + 10] + b"null" + whole[found.end() :]
+        return whole
+
+    def _fast_run(self, whole: bytes) -> bytes:
+        """Several events that came together: each on its own fast path, or decoded."""
+        return b"".join(self._fast(event) or self._slow(event) for event in split(whole))
+
+    def _slow(self, whole: bytes) -> bytes:
+        """Decodes each event, edits it, and writes it anew where it changed."""
+        out = []
+        for raw in split(whole):
+            if self.failed:
+                break
+            out.append(self._edit(raw))
+        return b"".join(out)
+
+    def _edit(self, raw: bytes) -> bytes:
+        data = parse(raw).data
+        if data is None:
+            return raw  # a comment: the engine's keep-alive
+        if data == b"[DONE]":
+            self.done = True
+            return raw
+        try:
+            chunk = _decode(data)
+        except msgspec.DecodeError:
+            return raw  # not ours to judge: the client gets what the engine sent
+        if not isinstance(chunk, dict):
+            return raw
+        error = chunk.get("error") or (chunk if chunk.get("object") == "error" else None)
+        if error:
+            self.failed = error if isinstance(error, dict) else {"message": str(error)}
+            return b""
+        if not self._note(chunk):
+            return b""
+        changed = self._strip_usage(chunk)
+        if self._silence or self._hide_reasoning:
+            changed = True
+            if not self._strip_silence(chunk):
+                return b""
+        if self._wish is UsageWish.NONE and self.fingerprint and _finishes(chunk):
+            changed = True
+            chunk.setdefault("system_fingerprint", self.fingerprint)
+        return render(_encode(chunk)) if changed else raw
+
+    def _note(self, chunk: dict[str, Any]) -> bool:
+        """Notes the chunk's usage; False for the usage-only chunk that the client did not ask for."""
+        choices, usage = chunk.get("choices"), chunk.get("usage")
+        if not isinstance(usage, dict):
+            return True
+        if not choices:
+            try:
+                self.meter.final(usage)
+            except UsageMissing:
+                return True
+            fingerprint = chunk.get("system_fingerprint")
+            if isinstance(fingerprint, str):
+                self.fingerprint = fingerprint
+            return self._wish is not UsageWish.NONE
+        prompt, completion = usage.get("prompt_tokens"), usage.get("completion_tokens")
+        if isinstance(prompt, int):
+            index = choices[0].get("index", 0)
+            self.meter.running(index, prompt, completion if isinstance(completion, int) else 0)
+        return True
+
+    def _strip_usage(self, chunk: dict[str, Any]) -> bool:
+        """Takes out of a chunk the usage that the client did not ask for; True where that changed it."""
+        if not chunk.get("choices") or "usage" not in chunk:
+            return False
+        if self._wish is UsageWish.NONE:
+            del chunk["usage"]
+            return True
+        if self._wish is UsageWish.FINAL:
+            chunk["usage"] = None
+            return True
+        return False
+
+    def _strip_silence(self, chunk: dict[str, Any]) -> bool:
+        """Takes out what came only because we asked; False where nothing is left that the engine would have sent."""
+        if self._silence and chunk.get("prompt_token_ids") is not None:
+            chunk["prompt_token_ids"] = None
+        kept = not chunk["choices"]
+        for choice in chunk["choices"]:
+            delta = choice.get("delta")
+            said = bool(delta)
+            if self._silence and "token_ids" in choice:
+                choice["token_ids"] = None
+            if self._hide_reasoning and isinstance(delta, dict):
+                delta.pop("reasoning", None)
+                delta.pop("reasoning_content", None)
+                said = bool(delta)
+            kept = kept or said or choice.get("finish_reason") is not None
+        return kept
+
+
+def _finishes(chunk: dict[str, Any]) -> bool:
+    choices = chunk.get("choices")
+    return bool(choices) and choices[0].get("finish_reason") is not None

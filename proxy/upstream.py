@@ -1,0 +1,379 @@
+"""A small HTTP/1.1 client for trusted engines, on httptools, the parser that uvicorn itself uses.
+
+Owns connections to one engine: the pool, the timeouts, pausing a reader that is ahead of its client, and the half-close. Knows nothing
+of OpenAI, of tenants or of usage. Rules:
+
+- One request at a time on a connection; a connection is idle for at most IDLE_SECONDS (vLLM closes at 5 s).
+- What arrived in one read is handed on in one piece, without a task switch: a stream's `Sink` is called from `data_received`.
+- A failure is told once, as an EngineGone, EngineSilent or EngineNonsense, and `answered` says whether a byte had come.
+- No timer per request: the owner calls `sweep` a few times a second, and deadlines are compared there.
+"""
+
+import asyncio
+import ssl
+from collections import deque
+from dataclasses import dataclass
+from typing import Final, Protocol, cast
+from urllib.parse import urlsplit
+
+import httptools
+
+IDLE_SECONDS: Final = 3.5
+DRAIN_SECONDS: Final = 5.0
+"""How long a half-closed stream may go on: vLLM aborts within about 30 ms and then ends it."""
+
+_HELD_BYTES_MAX: Final = 256 << 10
+"""What is held for a reader that has not begun to follow; then reading pauses."""
+
+
+class UpstreamFault(Exception):
+    """The engine did not answer as it should; `answered`: a first byte had come."""
+
+    def __init__(self, message: str, *, answered: bool) -> None:
+        super().__init__(message)
+        self.answered = answered
+
+
+class EngineUnreachable(UpstreamFault):
+    """No connection to the engine could be made."""
+
+
+class EngineGone(UpstreamFault):
+    """The engine closed the connection before its answer was whole."""
+
+
+class EngineSilent(UpstreamFault):
+    """The engine said nothing for longer than it may."""
+
+
+class EngineNonsense(UpstreamFault):
+    """What the engine sent is not HTTP, or is longer than we take."""
+
+
+class Sink(Protocol):
+    """What follows a streamed answer; called from the connection's `data_received`, so neither may block."""
+
+    def data(self, data: bytes) -> None:
+        """The next bytes of the body: all that arrived together."""
+
+    def ended(self, fault: UpstreamFault | None) -> None:
+        """The body is whole (None), or will never be."""
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """In seconds: to connect, to the answer's first byte, and between two bytes of it."""
+
+    connect_seconds: float = 5.0
+    first_byte_seconds: float = 600.0
+    gap_seconds: float = 120.0
+
+
+class Exchange(asyncio.Protocol):
+    """One connection, and the answer that is coming on it."""
+
+    def __init__(self, pool: "Pool") -> None:
+        self._pool = pool
+        self._loop = asyncio.get_running_loop()
+        self._parser = httptools.HttpResponseParser(self)
+        self._transport: asyncio.Transport = cast(asyncio.Transport, None)
+        self._lost = False
+        self._half_closed = False
+        self.deadline = 0.0
+        self.idle = False
+        self.used_before = False
+        self._begin()
+
+    def _begin(self) -> None:
+        """Forgets the last answer."""
+        self.status = 0
+        self.headers: dict[bytes, bytes] = {}
+        self._chunks: list[bytes] = []
+        self._held = 0
+        self._limit = 0
+        self._answered = False
+        self._head_complete = False
+        self._complete = False
+        self._paused = False
+        self._fault: UpstreamFault | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._sink: Sink | None = None
+
+    # What the relay calls.
+
+    def send(self, request: bytes) -> None:
+        """Sends a request, head and body in one piece; forgets the answer before."""
+        self._begin()
+        self.idle = False
+        self.deadline = self._loop.time() + self._pool.timeouts.first_byte_seconds
+        self._transport.write(request)
+
+    async def head(self) -> None:
+        """Waits until `status` and `headers` are here. Raises UpstreamFault."""
+        while not self._head_complete and not self._fault:
+            await self._wait()
+        if not self._head_complete and self._fault:
+            raise self._fault
+
+    async def whole(self, limit_bytes: int) -> bytes:
+        """Waits for the whole answer and returns its body. Raises UpstreamFault."""
+        self._limit = limit_bytes
+        if self._paused:
+            self.resume()
+        while not self._complete and not self._fault:
+            await self._wait()
+        if self._fault:
+            raise self._fault
+        body = b"".join(self._chunks)
+        self._chunks = []
+        self._put_back()
+        return body
+
+    def follow(self, sink: Sink) -> None:
+        """Hands the body to `sink` from now on; what has come already goes first."""
+        self._sink = sink
+        if self._paused:
+            self.resume()
+        self._hand_on()
+
+    def pause(self) -> None:
+        """Stops reading: the client is slower than the engine."""
+        if not self._paused and not self._complete and not self._lost:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Reads on."""
+        if self._paused and not self._lost:
+            self._paused = False
+            self.deadline = self._loop.time() + self._pool.timeouts.gap_seconds
+            self._transport.resume_reading()
+
+    def half_close(self) -> None:
+        """Says that we will send no more: vLLM takes it for a disconnect, aborts, and tells its last counts.
+
+        TLS knows no half-close here: what has arrived is read, then the connection is closed.
+        """
+        if self._complete or self._lost or self._half_closed:
+            return
+        self._half_closed = True
+        if self._paused:
+            self.resume()
+        self.deadline = self._loop.time() + DRAIN_SECONDS
+        if self._transport.can_write_eof():
+            self._transport.write_eof()
+        else:
+            self._loop.call_later(0, self._transport.close)
+
+    def abort(self) -> None:
+        """Closes the connection now, with the answer unread."""
+        self._pool.forget(self)
+        if not self._lost:
+            self._transport.abort()
+
+    def expire(self) -> None:
+        """The deadline has passed: the engine is silent, or an idle connection is old."""
+        if self.idle:
+            self.abort()
+            return
+        if self._paused:
+            self.deadline = self._loop.time() + self._pool.timeouts.gap_seconds
+            return  # we are not reading: the silence is ours
+        self._fail(EngineSilent("the engine said nothing for too long", answered=self._answered))
+        self.abort()
+
+    # What the event loop calls.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        if self.idle:
+            self.abort()  # nobody asked
+            return
+        self._answered = True
+        if not self._half_closed:
+            self.deadline = self._loop.time() + self._pool.timeouts.gap_seconds
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError:
+            self._fail(EngineNonsense("the engine's answer is not HTTP", answered=True))
+            self.abort()
+            return
+        if self._sink is not None:
+            self._hand_on()
+        elif self._waiter is not None and (self._complete or (self._head_complete and not self._limit)):
+            self._wake()
+        if self._held > max(self._limit, _HELD_BYTES_MAX) and not self._complete:
+            if self._limit:
+                self._fail(EngineNonsense("the engine's answer is too long", answered=True))
+                self.abort()
+            else:
+                self.pause()
+
+    def eof_received(self) -> bool:
+        self._lose()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._lose()
+
+    # What the parser calls.
+
+    def on_message_begin(self) -> None:
+        """An answer begins, or another one after it, which nobody asked for."""
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers[name.lower()] = value
+
+    def on_headers_complete(self) -> None:
+        self.status = self._parser.get_status_code()
+        self._head_complete = self.status >= 200
+
+    def on_body(self, body: bytes) -> None:
+        self._chunks.append(body)
+        self._held += len(body)
+
+    def on_message_complete(self) -> None:
+        self._complete = self._head_complete
+
+    # Within.
+
+    def _wait(self) -> asyncio.Future[None]:
+        self._waiter = self._loop.create_future()
+        return self._waiter
+
+    def _wake(self) -> None:
+        waiter, self._waiter = self._waiter, None
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    def _hand_on(self) -> None:
+        sink = self._sink
+        if sink is None:
+            return
+        chunks = self._chunks
+        if chunks:
+            data = chunks[0] if len(chunks) == 1 else b"".join(chunks)
+            self._chunks = []
+            self._held = 0
+            sink.data(data)
+        if self._complete or self._fault:
+            self._sink = None
+            if self._complete:
+                self._put_back()
+            sink.ended(None if self._complete else self._fault)
+
+    def _put_back(self) -> None:
+        """The answer has been taken: only now may another call have the connection."""
+        if self._half_closed or self._lost or not self._parser.should_keep_alive():
+            self.abort()
+        else:
+            self._pool.put_back(self)
+
+    def _lose(self) -> None:
+        if self._lost:
+            return
+        self._lost = True
+        self._pool.forget(self)
+        if not self.idle and not self._complete:
+            self._fail(EngineGone("the engine closed the connection", answered=self._answered))
+
+    def _fail(self, fault: UpstreamFault) -> None:
+        if self._complete or self._fault:
+            return
+        self._fault = fault
+        if self._sink is not None:
+            self._hand_on()
+        else:
+            self._wake()
+
+
+class Pool:
+    """The connections to one engine. `url` is its base URL; `engine_key` is what it asks for."""
+
+    def __init__(
+        self,
+        url: str,
+        timeouts: Timeouts,
+        *,
+        engine_key: str | None = None,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:
+        parts = urlsplit(url)
+        assert parts.hostname, url
+        self.url = url
+        self.timeouts = timeouts
+        self._host = parts.hostname
+        self._tls = (tls or ssl.create_default_context()) if parts.scheme == "https" else None
+        self._port = parts.port or (443 if self._tls else 80)
+        self._prefix = parts.path.rstrip("/")
+        self._netloc = parts.netloc
+        self._authorization = f"authorization: Bearer {engine_key}\r\n" if engine_key else ""
+        self._heads: dict[str, bytes] = {}
+        self._idle: deque[Exchange] = deque()
+        self._busy: set[Exchange] = set()
+
+    @property
+    def in_flight(self) -> int:
+        """How many calls are on their way."""
+        return len(self._busy)
+
+    async def post(self, path: str, body: bytes, request_id: str) -> Exchange:
+        """Sends a JSON body to `path`; returns the exchange that its answer is coming on.
+
+        Raises EngineUnreachable.
+        """
+        head = self._heads.get(path) or self._make_head(path)
+        request = b"%b%b\r\ncontent-length: %d\r\n\r\n%b" % (head, request_id.encode(), len(body), body)
+        exchange = self._take() or await self._connect()
+        self._busy.add(exchange)
+        exchange.send(request)
+        return exchange
+
+    def put_back(self, exchange: Exchange) -> None:
+        """Keeps a connection whose answer is whole for the next call."""
+        self._busy.discard(exchange)
+        exchange.idle = True
+        exchange.used_before = True
+        exchange.deadline = asyncio.get_running_loop().time() + IDLE_SECONDS
+        self._idle.append(exchange)
+
+    def forget(self, exchange: Exchange) -> None:
+        """Drops a connection that is closed or about to be."""
+        self._busy.discard(exchange)
+        if exchange.idle and exchange in self._idle:
+            self._idle.remove(exchange)
+
+    def sweep(self, now: float) -> None:
+        """Ends what has outlived its deadline. To be called a few times a second."""
+        for exchange in [one for one in (*self._busy, *self._idle) if one.deadline < now]:
+            exchange.expire()
+
+    def close(self) -> None:
+        """Closes every connection."""
+        for exchange in (*self._busy, *self._idle):
+            exchange.abort()
+
+    def _take(self) -> Exchange | None:
+        """The connection that was used last; old ones are left to the sweep."""
+        return self._idle.pop() if self._idle else None
+
+    async def _connect(self) -> Exchange:
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self.timeouts.connect_seconds):
+                _, exchange = await loop.create_connection(
+                    lambda: Exchange(self), self._host, self._port, ssl=self._tls
+                )
+        except (OSError, TimeoutError) as error:
+            raise EngineUnreachable(f"no connection to the engine at {self.url}", answered=False) from error
+        return exchange
+
+    def _make_head(self, path: str) -> bytes:
+        head = (
+            f"POST {self._prefix}{path} HTTP/1.1\r\nhost: {self._netloc}\r\ncontent-type: application/json\r\n"
+            f"{self._authorization}x-request-id: "
+        ).encode()
+        self._heads[path] = head
+        return head
