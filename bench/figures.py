@@ -41,9 +41,14 @@ CHECKS = (
     Row("unary_core_share", "full load: share of its core the subject used", 2, ratio=False),
     Row("unary_engine_share", "full load: share of a core the engine used", 2, ratio=False),
     Row("paced_engine_share", "paced: share of a core the engine used", 2, ratio=False),
-    Row("others_core_share", "noise: share of the subject's core others took", 3, ratio=False),
+    Row("unary_others_share", "noise, full load: share of the subject's core others took", 3, ratio=False),
+    Row("burst_others_share", "noise, burst: the same", 3, ratio=False),
+    Row("paced_others_share", "noise, paced: the same", 3, ratio=False),
 )
 """What tells whether the figures above are to be believed."""
+
+DISTURBED_SHARE = 0.10
+"""Past this, streams bunch up behind the others' time slices, and a chunk looks cheaper than it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +63,13 @@ class Round:
     figures: dict[str, float]
     calls: int
     recorded: int | None
+
+    @property
+    def disturbed(self) -> bool:
+        """Whether others took so much of the subject's core in some phase that its figures are in doubt."""
+        return any(
+            value > DISTURBED_SHARE for name, value in self.figures.items() if name.endswith("_others_share")
+        )
 
 
 @dataclass(frozen=True, slots=True)

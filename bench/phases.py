@@ -72,7 +72,7 @@ class Phases:
             "full_load_p99_us": driven.p99_us,
             "unary_core_share": meter.core_share,
             "unary_engine_share": meter.engine_share,
-            "others_core_share": meter.others_share,
+            "unary_others_share": meter.others_share,
         }
 
     def _burst(self) -> Figures:
@@ -82,7 +82,10 @@ class Phases:
         meter.load_ended()
         self._subject.recorded_calls()
         meter.end()
-        return {"cpu_us_per_burst_stream": meter.cpu_us / self._scale.burst_streams}
+        return {
+            "cpu_us_per_burst_stream": meter.cpu_us / self._scale.burst_streams,
+            "burst_others_share": meter.others_share,
+        }
 
     def _paced(self) -> Figures:
         scale, meter = self._scale, self._meter
@@ -114,6 +117,7 @@ class Phases:
             "idle_memory_mib": idle_bytes / 1024**2,
             "paced_core_share": meter.core_share,
             "paced_engine_share": meter.engine_share,
+            "paced_others_share": meter.others_share,
             "paced_pace_share": arrived.chunks / (arrived.wall_s / STEP_S * scale.paced_streams),
             "paced_events_per_read": arrived.chunks / arrived.reads,
             "paced_bytes_per_chunk": arrived.received_bytes / arrived.chunks,

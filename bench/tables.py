@@ -16,7 +16,7 @@ def markdown(run: Run) -> str:
         "\n".join(f"- {name}: {value}" for name, value in run.about.items()),
         _table(run, ROWS),
         _table(run, CHECKS),
-        "\n".join(_ledger_lines(run)),
+        "\n".join([*_ledger_lines(run), *_disturbed_lines(run)]),
         _NOTES,
     ]
     return "\n\n".join(part for part in parts if part) + "\n"
@@ -80,3 +80,11 @@ def _ledger_lines(run: Run) -> list[str]:
             counted = f"{each.recorded} rows for {each.calls} calls"
             lines.append(f"- ledger of {each.subject}, round {each.number}: {counted}: {verdict}")
     return lines
+
+
+def _disturbed_lines(run: Run) -> list[str]:
+    return [
+        f"- **{each.subject}, round {each.number}: others took much of its core; figures are in doubt**"
+        for each in run.rounds
+        if each.disturbed
+    ]

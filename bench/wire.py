@@ -22,6 +22,7 @@ UNARY_TOKENS = 24
 _WANTED = re.compile(rb"bench:(unary|burst|paced):(\d+):")
 _ID = "chatcmpl-9d2eaa84e48f9b2c"
 _CREATED = 1795366792
+_FINGERPRINT = "vllm-0.32.0-e0f42182"
 _SYSTEM_PROMPT = (
     "You are the assistant of a library. Answer in short sentences, name the shelf where you know it, and "
     "say so when you do not know. Never invent a title."
@@ -108,7 +109,7 @@ def unary_response() -> bytes:
         "model": MODEL,
         "choices": [choice],
         "service_tier": None,
-        "system_fingerprint": "vllm-0.32.0-e0f42182",
+        "system_fingerprint": _FINGERPRINT,
         "usage": _usage(UNARY_TOKENS) | {"prompt_tokens_details": None},
         "prompt_logprobs": None,
         "prompt_token_ids": None,
@@ -129,7 +130,8 @@ def stream_chunks(count: int) -> list[bytes]:
     """`count` framed events with running usage (role first, finish last), one HTTP chunk each; then the usage
     event, `[DONE]` and end.
 
-    The last entry holds that whole tail: a real engine sends it at once with the finish."""
+    The last entry holds that whole tail: a real engine sends it at once with the finish.
+    """
     events = [_event(_delta(index, count), usage=_usage(index)) for index in range(count)]
     tail = _event(None, usage=_usage(count - 1)) + frame(b"data: [DONE]\n\n") + b"0\r\n\r\n"
     return [*events, tail]
@@ -148,9 +150,7 @@ def events_of(chunks: int, *, usage_event: bool) -> int:
 
 
 def _delta(index: int, count: int) -> dict[str, object]:
-    delta: dict[str, object] = {"content": _WORDS[index % len(_WORDS)]}
-    if index == 0:
-        delta = {"role": "assistant", "content": ""}
+    delta = {"content": _WORDS[index % len(_WORDS)]} if index else {"role": "assistant", "content": ""}
     choice: dict[str, object] = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": None}
     if index == count - 1:
         choice |= {"finish_reason": "length", "stop_reason": None}
@@ -166,6 +166,10 @@ def _event(choice: dict[str, object] | None, *, usage: dict[str, object]) -> byt
         "choices": [choice] if choice else [],
         "usage": usage,
     }
+    if choice is None:
+        chunk["system_fingerprint"] = _FINGERPRINT
+    elif usage["completion_tokens"] == 0:
+        chunk |= {"prompt_token_ids": None, "prompt_text": None}
     return frame(b"data: " + _compact(chunk) + b"\n\n")
 
 

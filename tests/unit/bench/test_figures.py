@@ -54,6 +54,13 @@ def test_a_ledger_that_lacks_a_call_is_shouted() -> None:
     assert "9 rows for 10 calls: **CALLS MISSING OR TOO MANY**" in markdown(run)
 
 
+def test_a_round_that_others_disturbed_is_marked() -> None:
+    """On a starved core chunks bunch up and look cheap."""
+    run = _run()
+    run.rounds.append(Round("nginx", "1.22", 4, {"paced_others_share": 0.7}, calls=10, recorded=None))
+    assert "nginx, round 4: others took much of its core" in markdown(run)
+
+
 def test_the_document_keeps_every_round() -> None:
     made = document(_run())
     assert len(made["rounds"]) == 6
