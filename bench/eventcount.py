@@ -13,8 +13,6 @@ import re
 _TAIL_BYTES = 64
 _LAST_CHUNK = b"\r\n0\r\n\r\n"
 _DONE = b"data: [DONE]\n\n"
-_SPLIT_BLANK_LINE = re.compile(rb"\n\r\n[0-9a-fA-F]+\r\n\n")
-"""An event's two line feeds with the border of two HTTP chunks between them."""
 _BORDER = re.compile(rb"\r\n[0-9a-fA-F]+\r\n")
 
 
@@ -33,9 +31,9 @@ class EventCount:
     def feed(self, data: bytes) -> int:
         """How many more events are complete with `data`."""
         window = self._tail + data
-        more = _blank_lines(window) - self._tail_events
+        more = window.count(b"\n\n") - self._tail_events
         self._tail = tail = window[-_TAIL_BYTES:]
-        self._tail_events = _blank_lines(tail)
+        self._tail_events = tail.count(b"\n\n")
         self.events += more
         return more
 
@@ -50,8 +48,3 @@ class EventCount:
     @property
     def done(self) -> bool:
         return _DONE in _BORDER.sub(b"", self._tail.removesuffix(_LAST_CHUNK))
-
-
-def _blank_lines(seen: bytes) -> int:
-    whole = seen.count(b"\n\n")
-    return whole + len(_SPLIT_BLANK_LINE.findall(seen)) if b"\r\n\n" in seen else whole

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -41,6 +42,16 @@ def test_any_framing_and_any_reads_count_the_same(framing: list[int], reads: lis
     for data in _pieces(stream_head() + framed, reads):
         assert not count.ended
         count.feed(data)
+    assert (count.events, count.ended, count.done) == (_EVENTS, True, True)
+
+
+@pytest.mark.parametrize("cut", range(370, 380))
+def test_a_border_around_an_events_end_counts_it_once(cut: int) -> None:
+    """Borders before, between and after the two line feeds."""
+    payload = _payload()
+    assert 370 < payload.index(b"\n\n") + 1 < 380
+    count = EventCount()
+    count.feed(stream_head() + frame(payload[:cut]) + frame(payload[cut:]) + b"0\r\n\r\n")
     assert (count.events, count.ended, count.done) == (_EVENTS, True, True)
 
 
