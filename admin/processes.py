@@ -18,7 +18,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -72,7 +72,7 @@ class Supervisor:
             self._hurry.set()
         self._stop.set()
 
-    async def run(self, on_ready: Callable[[], None]) -> int:
+    async def run(self, on_ready: Callable[[], Awaitable[None]]) -> int:
         """Runs until stopped; calls `on_ready` once, when every program has answered. Returns the exit status.
 
         Raises StartFailed, after everything has been stopped, if a program never answered.
@@ -89,7 +89,7 @@ class Supervisor:
                 await self._fail_start(keepers)
             ready.cancel()
             if not self._stop.is_set():
-                on_ready()
+                await on_ready()
                 await _first_of(stopped, *keepers)
             self._stop.set()
             clean = await self._stop_in_order()

@@ -1,8 +1,9 @@
 """The change log: every change that a worker must hear of appends one line; workers read what is new.
 
-A follower asks for ids above the last it saw, so ids must become visible in their order. On SQLite there is one
-writer. On PostgreSQL two transactions could commit in the other order than they drew their ids, so appending takes a
-transaction lock that is held until the commit; changes are rare, and nothing on the hot path appends.
+A follower asks for ids above the last it saw, so ids must become visible in their order. On SQLite there is
+one writer. On PostgreSQL two transactions could commit in the other order than they drew their ids, so
+appending takes a transaction lock that is held until the commit; changes are rare, and nothing on the hot
+path appends.
 """
 
 from sqlalchemy import func, text
@@ -13,7 +14,7 @@ from ledger.tables.changes import Change
 
 APPEND_LOCK = 0x6D67_0001  # any number that no other user of advisory locks in this database has
 
-LATEST_AT_ONCE = 10_000  # a follower further behind than this reads in several turns
+AT_ONCE_MAX = 10_000  # a follower further behind than this reads in several turns
 
 
 async def append(session: AsyncSession, kind: str, subject_id: str, now_us: int) -> None:
@@ -26,10 +27,10 @@ async def append(session: AsyncSession, kind: str, subject_id: str, now_us: int)
 
 async def latest(session: AsyncSession) -> int:
     """The id of the newest change; 0 when there is none."""
-    return (await session.execute(select(func.coalesce(func.max(Change.id), 0)))).scalar_one()
+    return (await session.execute(select(func.max(Change.id)))).scalar_one() or 0
 
 
 async def since(session: AsyncSession, after_id: int) -> list[Change]:
-    """The changes after `after_id`, the oldest first, at most LATEST_AT_ONCE."""
-    query = select(Change).where(col(Change.id) > after_id).order_by(col(Change.id)).limit(LATEST_AT_ONCE)
+    """The changes after `after_id`, the oldest first, at most AT_ONCE_MAX."""
+    query = select(Change).where(col(Change.id) > after_id).order_by(col(Change.id)).limit(AT_ONCE_MAX)
     return list((await session.execute(query)).scalars())

@@ -1,14 +1,15 @@
 """The database: engine, sessions, and what each kind of database needs to be told.
 
-SQLite is the embedded one: WAL, so that readers never wait for the writer; foreign keys on; writers begin with
-BEGIN IMMEDIATE, so that two never deadlock on an upgrade of their locks; synchronous=FULL, since the journal lets go of
-a record once its transaction is committed, and a commit that a power cut takes back would lose it.
+SQLite is the embedded one: WAL, so that readers never wait for the writer; foreign keys on; writers begin
+with BEGIN IMMEDIATE, so that two never deadlock on an upgrade of their locks; synchronous=FULL, since the
+journal lets go of a record once its transaction is committed, and a commit that a power cut takes back would
+lose it.
 
-PostgreSQL is the production one: every statement and every wait for a lock has its limit, reads are read-only and see
-one snapshot, as they do on SQLite.
+PostgreSQL is the production one: every statement and every wait for a lock has its limit, reads are read-only
+and see one snapshot, as they do on SQLite.
 
-It knows nothing of what is read and written. Failures of the database come out as ledger.errors.DatabaseFault; what
-the caller raises inside passes through as it is.
+It knows nothing of what is read and written. Failures of the database come out as
+ledger.errors.DatabaseFault; what the caller raises inside passes through as it is.
 """
 
 import asyncio
@@ -47,7 +48,8 @@ class Database:
     """One ledger database. Make it inside the event loop that uses it, and close it there."""
 
     def __init__(self, url: str, *, pool_size: int = 5) -> None:
-        """`url` is sqlite:///relative/path, sqlite:////absolute/path or postgresql://...; connects on first use.
+        """`url` is sqlite:///relative/path, sqlite:////absolute/path or postgresql://...; connects on first
+        use.
 
         Raises DatabaseUnusable for a URL of another kind.
         """
@@ -76,7 +78,9 @@ class Database:
                 yield session
 
     async def upgrade(self) -> None:
-        """Bring the schema to this code's head, creating the SQLite file and its folder. Raises DatabaseFault."""
+        """Bring the schema to this code's head, creating the SQLite file and its folder. Raises
+        DatabaseFault.
+        """
         await self._migrate(schema.upgrade, "head")
 
     async def downgrade(self, revision: str) -> None:
@@ -89,8 +93,7 @@ class Database:
 
     async def revision(self) -> str | None:
         """The revision the database is at; None when it holds no ledger yet. Raises DatabaseFault."""
-        if self.is_sqlite and self.url.database and not Path(self.url.database).exists():
-            raise SchemaBehind(f"there is no ledger at {self.url.database} yet: run `metergate db upgrade`")
+        self._check_file()
         async with self.read() as session:
             return await (await session.connection()).run_sync(schema.current_revision)
 
@@ -128,15 +131,21 @@ class Database:
             await session.close()
 
     async def _migrate(self, step: Any, revision: str) -> None:
+        self._make_folder()
+        async with self.write() as session:
+            await (await session.connection()).run_sync(step, revision)
+
+    def _check_file(self) -> None:
+        """Connecting would make an empty file where a wrong path was given."""
+        if self.is_sqlite and self.url.database and not Path(self.url.database).exists():
+            raise SchemaBehind(f"there is no ledger at {self.url.database} yet: run `metergate db upgrade`")
+
+    def _make_folder(self) -> None:
         if self.is_sqlite and self.url.database:
             try:
                 Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
-                raise DatabaseUnusable(
-                    f"cannot make the folder of {self.shown_url}: {error.strerror}"
-                ) from error
-        async with self.write() as session:
-            await (await session.connection()).run_sync(step, revision)
+                raise DatabaseUnusable(f"no folder for {self.shown_url}: {error.strerror}") from error
 
     def _fault(self, error: BaseException) -> DatabaseFault:
         reason = str(getattr(error, "orig", None) or error).strip() or type(error).__name__
@@ -149,7 +158,9 @@ class Database:
 
 
 def async_url(url: str) -> URL:
-    """The URL with the async driver that we use. Raises DatabaseUnusable for what is neither SQLite nor PostgreSQL."""
+    """The URL with the async driver that we use. Raises DatabaseUnusable for what is neither SQLite nor
+    PostgreSQL.
+    """
     try:
         parsed = make_url(url)
     except ArgumentError:
@@ -165,7 +176,9 @@ def async_url(url: str) -> URL:
 
 
 def _is_callers(error: BaseException) -> bool:
-    """Errors of a statement rather than of the database: a broken constraint is for who wrote the statement."""
+    """Errors of a statement rather than of the database: a broken constraint is for who wrote the
+    statement.
+    """
     return isinstance(error, DBAPIError) and type(error).__name__ in (
         "IntegrityError",
         "ProgrammingError",

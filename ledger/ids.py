@@ -1,7 +1,7 @@
 """Ids: what they look like, and making them.
 
-Ids of things are a prefix and 24 random base62 characters (142 bits). A request id begins with its time, so that rows
-arrive in the order of their primary key, and a table can be cut by month at the key alone.
+Ids of things are a prefix and 24 random base62 characters (142 bits). A request id begins with its time, so
+that rows arrive in the order of their primary key, and a table can be cut by month at the key alone.
 """
 
 import os

@@ -1,14 +1,15 @@
 """API keys: minting, the checksum, the digest, what may be shown.
 
-A key is its prefix, 43 base62 characters (256 random bits) and 6 characters of checksum: the CRC-32 of all before it,
-in base62. The checksum keeps typing errors and scanners' guesses away from the database; it is no secret.
+A key is its prefix, 43 base62 characters (256 random bits) and 6 characters of checksum: the CRC-32 of all
+before it, in base62. The checksum keeps typing errors and guesses away from the database; it is no secret.
 
-What the checksum guarantees: one changed character, any two changed characters among the 43, and any two of the 43
-swapped, are always caught (the CRC's algebra; tests/unit/ledger/test_keys.py proves it by enumeration). One or more
-changed characters among the 6 alone are always caught. Anything else gets through once in 2**32.
+What the checksum guarantees: one changed character, any two changed characters among the 43, and any two of
+the 43 swapped, are always caught (the CRC's algebra; tests/unit/ledger/test_keys.py proves it by
+enumeration). One or more changed characters among the 6 alone are always caught. Anything else gets through
+once in 2**32.
 
-A secret is never stored: the ledger keeps `digest`, and `redact` for people. Everything but `mint` is without I/O,
-clock and randomness.
+A secret is never stored: the ledger keeps `digest`, and `redact` for people. Everything but `mint` is without
+I/O, clock and randomness.
 """
 
 import hmac
@@ -34,7 +35,9 @@ def mint(prefix: str = API_PREFIX) -> str:
 
 
 def is_well_formed(secret: bytes, prefix: str = API_PREFIX) -> bool:
-    """Whether this can be a key of ours: prefix, length, alphabet, checksum. Costs about 2 us and no database."""
+    """Whether this can be a key of ours: prefix, length, alphabet, checksum. Costs about 2 us and no
+    database.
+    """
     rest_bytes = len(prefix) + BODY_CHARS
     return (
         len(secret) == rest_bytes + CHECKSUM_CHARS

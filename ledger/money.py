@@ -1,8 +1,8 @@
 """Price arithmetic, exact.
 
-Pure. A price is integer micro-units of currency per million tokens, which is 1e-12 units per token: tokens x price is
-an amount in picos (1e-12 units), an integer that is never rounded. Rounding happens once per statement line, in
-`round_picos`, and nowhere else.
+Pure. A price is integer micro-units of currency per million tokens, which is 1e-12 units per token: tokens x
+price is an amount in picos (1e-12 units), an integer that is never rounded. Rounding happens once per
+statement line, in `round_picos`, and nowhere else.
 """
 
 from dataclasses import dataclass
@@ -15,15 +15,37 @@ PICOS_PER_MICRO = 10**6
 PICOS_PER_UNIT = 10**12
 MICROS_PER_UNIT = 10**6
 
-# Ten million units of currency per million tokens. The dearest model today costs a few hundred dollars; this leaves
-# room for currencies of small units, and keeps a row's amount within 64 bits up to 900,000 tokens at the very top.
+# Ten million units of currency per million tokens. The dearest model today costs a few hundred dollars; this
+# leaves room for currencies of small units, and keeps a row's amount within 64 bits up to 900,000 tokens at
+# the very top.
 PRICE_MICROS_MAX = 10**13
 
 # ISO 4217: the currencies whose smallest unit is not a hundredth.
 _EXPONENTS = {
-    **dict.fromkeys(("BIF CLP DJF GNF ISK JPY KMF KRW PYG RWF UGX UYI VND VUV XAF XOF XPF").split(), 0),
-    **dict.fromkeys(("BHD IQD JOD KWD LYD OMR TND").split(), 3),
-    **dict.fromkeys(("CLF UYW").split(), 4),
+    **dict.fromkeys(
+        [
+            "BIF",
+            "CLP",
+            "DJF",
+            "GNF",
+            "ISK",
+            "JPY",
+            "KMF",
+            "KRW",
+            "PYG",
+            "RWF",
+            "UGX",
+            "UYI",
+            "VND",
+            "VUV",
+            "XAF",
+            "XOF",
+            "XPF",
+        ],
+        0,
+    ),
+    **dict.fromkeys(["BHD", "IQD", "JOD", "KWD", "LYD", "OMR", "TND"], 3),
+    **dict.fromkeys(["CLF", "UYW"], 4),
 }
 
 
@@ -38,7 +60,9 @@ class Rates:
 
 
 def rate(usage: Usage, rates: Rates) -> int:
-    """The exact amount in picos: cached tokens at their own price, the other prompt tokens at the input price."""
+    """The exact amount in picos: cached tokens at their own price, the other prompt tokens at the input
+    price.
+    """
     return (
         (usage.prompt_tokens - usage.cached_prompt_tokens) * rates.input_micros_per_mtok
         + usage.cached_prompt_tokens * rates.cached_input_micros_per_mtok
@@ -50,8 +74,8 @@ def rate(usage: Usage, rates: Rates) -> int:
 def parse_price(text: str) -> int:
     """Micro-units of a decimal price: "0.15" is 150000.
 
-    Exact: raises Refused for what is no plain decimal number, is negative, has more than six decimals, or is beyond
-    PRICE_MICROS_MAX.
+    Exact: raises Refused for what is no plain decimal number, is negative, has more than six decimals, or is
+    beyond PRICE_MICROS_MAX.
     """
     try:
         value = Decimal(text.strip())
@@ -84,7 +108,7 @@ def exponent(currency: str) -> int:
 
 def round_picos(picos: int, currency: str) -> int:
     """The one rounding: picos to the currency's smallest units (cents), half away from zero."""
-    divisor = 10 ** (12 - exponent(currency))
+    divisor: int = 10 ** (12 - exponent(currency))
     whole, rest = divmod(abs(picos), divisor)
     if 2 * rest >= divisor:
         whole += 1

@@ -1,7 +1,7 @@
 """The settled call as it waits in the journal: who called what, how it ended, what it used.
 
-Pure. The record is encoded as an array, so the order of its fields is the format: new fields are appended, with
-a default, and none is ever moved or removed. It must never hold a prompt, a completion or a secret.
+Pure. The record is encoded as an array, so the order of its fields is the format: new fields are appended,
+with a default, and none is ever moved or removed. It must never hold a prompt, a completion or a secret.
 """
 
 from enum import StrEnum
@@ -18,6 +18,7 @@ class Ending(StrEnum):
     CLIENT_LEFT = "client_left"
     ENGINE_DIED = "engine_died"
     ENGINE_HUNG = "engine_hung"
+    STOPPED = "stopped"  # cut short, because the proxy was shutting down
     FAILED = "failed"  # before the first byte
 
 

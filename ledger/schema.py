@@ -1,7 +1,8 @@
 """The schema's version: which migrations exist, where a database stands, and bringing it to the head.
 
-Migrations are numbered files in the package `migrations`, applied in process: users need no alembic.ini and no
-second tool. Alembic is imported only when there is something to apply, since it costs a start a second on a slow host.
+Migrations are numbered files in the package `migrations`, applied in process: users need no alembic.ini and
+no second tool. Alembic is imported only when there is something to apply, since it costs a start a second on
+a slow host.
 """
 
 import importlib.util
@@ -29,7 +30,9 @@ def migrations_folder() -> Path:
 
 
 def revisions() -> list[str]:
-    """Every revision this code knows, the oldest first; the last is the head. Files are named NNNN_what.py."""
+    """Every revision this code knows, the oldest first; the last is the head. Files are named
+    NNNN_what.py.
+    """
     return sorted(path.name.split("_")[0] for path in (migrations_folder() / "versions").glob("[0-9]*_*.py"))
 
 
@@ -37,7 +40,7 @@ def current_revision(connection: Connection) -> str | None:
     """Where the database stands; None when it holds no ledger yet."""
     if not inspect(connection).has_table(VERSION_TABLE):
         return None
-    return connection.execute(text(f"SELECT version_num FROM {VERSION_TABLE}")).scalar_one_or_none()  # noqa: S608
+    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
 
 
 def check(current: str | None) -> None:
@@ -47,16 +50,20 @@ def check(current: str | None) -> None:
         raise SchemaBehind("the database holds no ledger yet: run `metergate db upgrade`")
     if current not in known:
         raise SchemaAhead(
-            f"the database is at schema {current}, newer than this metergate knows ({known[-1]}): upgrade metergate"
+            f"the database is at schema {current}, newer than this metergate knows ({known[-1]}):"
+            " upgrade metergate"
         )
     if current != known[-1]:
         raise SchemaBehind(
-            f"the database is at schema {current}, this metergate needs {known[-1]}: run `metergate db upgrade`"
+            f"the database is at schema {current}, this metergate needs {known[-1]}:"
+            " run `metergate db upgrade`"
         )
 
 
 def upgrade(connection: Connection, revision: str = "head") -> None:
-    """Apply what lacks, inside the caller's transaction. Raises SchemaAhead for a database newer than the code."""
+    """Apply what lacks, inside the caller's transaction. Raises SchemaAhead for a database newer than the
+    code.
+    """
     if connection.dialect.name == "postgresql":
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADE_LOCK})
         connection.execute(text(f"SET LOCAL statement_timeout = {UPGRADE_STATEMENT_MS_MAX}"))
@@ -74,8 +81,8 @@ def downgrade(connection: Connection, revision: str) -> None:
 
 
 def _alembic(connection: Connection, verb: str, revision: str) -> None:
-    from alembic import command
-    from alembic.config import Config
+    from alembic import command  # noqa: PLC0415 (see the top)
+    from alembic.config import Config  # noqa: PLC0415
 
     config = Config()
     config.set_main_option("script_location", str(migrations_folder()).replace("%", "%%"))

@@ -1,7 +1,7 @@
 """The pepper: what API keys are hashed with, from METERGATE_SECRET_KEY or the data folder's secret.key.
 
-secret.key is made on first start, mode 0600, by linking a finished file into place: of two processes that start
-together one wins, and neither can read a half-written key. Whoever loses it loses every key's digest.
+secret.key is made on first start, mode 0600, by linking a finished file into place: of two processes that
+start together one wins, and neither can read a half-written key. Whoever loses it loses every key's digest.
 """
 
 import contextlib

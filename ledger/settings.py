@@ -1,7 +1,9 @@
-"""Settings: arguments before the environment, the environment before metergate.toml, that before the defaults.
+"""Settings: arguments before the environment, the environment before metergate.toml, that before the
+defaults.
 
 Every package declares its settings as a subclass of `Settings`; whoever starts a process hands all of them to
-`check_names` (or `load`), so that a name nobody knows refuses to start. Messages never hold a value: it may be a secret.
+`check_names` (or `load`), so that a name nobody knows refuses to start. Messages never hold a value: it may
+be a secret.
 """
 
 import difflib
@@ -25,7 +27,9 @@ INTERNAL_NAMES = frozenset({"METERGATE_READY_FD", "METERGATE_LIFE_FD"})
 
 
 class Settings(BaseSettings):
-    """The base of every package's settings. Values from the environment reach the fields as text, never as JSON."""
+    """The base of every package's settings. Values from the environment reach the fields as text, never as
+    JSON.
+    """
 
     model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
         env_prefix=PREFIX, enable_decoding=False, extra="ignore", frozen=True, hide_input_in_errors=True
@@ -40,7 +44,9 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments, then the environment, then metergate.toml. No .env file: two files would be one too many."""
+        """Arguments, then the environment, then metergate.toml. No .env file: two files would be one too
+        many.
+        """
         return init_settings, env_settings, _TomlSource(settings_cls)
 
     @classmethod
@@ -97,7 +103,7 @@ S = TypeVar("S", bound=Settings)
 
 def pepper(settings: LedgerSettings) -> bytes:
     """The 32 bytes that API keys are hashed with: see ledger/secret_key.py."""
-    from ledger import secret_key
+    from ledger import secret_key  # noqa: PLC0415 (it needs the settings above)
 
     return secret_key.pepper(settings)
 
@@ -118,7 +124,8 @@ def check_names(
     environ: Mapping[str, str] | None = None,
     toml: Mapping[str, Any] | None = None,
 ) -> None:
-    """Raises SettingsRefused, one line for each unknown METERGATE_* name and each bad value, the nearest name beside it.
+    """Raises SettingsRefused, one line for each unknown METERGATE_* name and each bad value, the nearest name
+    beside it.
 
     `environ` and `toml` default to the process's own.
     """

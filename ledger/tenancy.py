@@ -1,7 +1,7 @@
 """Tenants, projects and keys: making them, finding them, and changing their state.
 
-Each change appends to the change log in the same transaction, so that no worker can miss it. The caller owns the
-transaction (`async with db.write() as session`) and the clock.
+Each change appends to the change log in the same transaction, so that no worker can miss it. The caller owns
+the transaction (`async with db.write() as session`) and the clock.
 """
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -81,7 +81,9 @@ async def get_project(session: AsyncSession, project_id: str) -> Project:
 async def set_project_state(
     session: AsyncSession, project_id: str, state: ProjectState, now_us: int
 ) -> Project:
-    """Block, archive or open a project. Raises NotFound; Refused for an archived one, which stays archived."""
+    """Block, archive or open a project. Raises NotFound; Refused for an archived one, which stays
+    archived.
+    """
     project = await get_project(session, project_id)
     if project.state == state:
         return project
@@ -92,7 +94,7 @@ async def set_project_state(
     return project
 
 
-async def create_api_key(
+async def create_api_key(  # noqa: PLR0917
     session: AsyncSession,
     pepper: bytes,
     project_id: str,
@@ -102,7 +104,8 @@ async def create_api_key(
 ) -> tuple[ApiKey, str]:
     """A new key and its secret, which is shown once and kept nowhere.
 
-    Raises NotFound for the project, Refused for the name, for an archived project, and for a key born expired.
+    Raises NotFound for the project, Refused for the name, for an archived project, and for a key born
+    expired.
     """
     project = await get_project(session, project_id)
     if project.state == ProjectState.ARCHIVED:

@@ -1,7 +1,7 @@
 """Alembic's way in: it runs on the connection and in the transaction that ledger/schema.py hands over.
 
-A migration must suit the code that is still running while it is applied, and takes the lock and statement timeouts
-of its connection.
+A migration must suit the code that is still running while it is applied, and takes the lock and statement
+timeouts of its connection.
 """
 
 from alembic import context

@@ -4,14 +4,16 @@ Owns the shape: `{"error": {"message", "type", "param", "code"}}` with OpenAI's 
 the official SDKs decide on a retry (`x-should-retry`, `retry-after`, `retry-after-ms`). Must know neither sockets nor the ledger.
 
     ApiError
-    ├── BodyUnreadable  FieldRefused  FieldMissing  ContextExceeded                 400
+    ├── BodyUnreadable  FieldMissing  FieldRefused  FieldUnsupported                400
+    ├── ContextExceeded  RequestRefused                                             400
     ├── KeyMissing  KeyIncorrect  KeyExpired                                        401
     ├── AccessBlocked                                                               403
     ├── PathUnknown  ModelUnknown                                                   404
     ├── MethodRefused                                                               405
     ├── BodyTooLarge  HeadTooLarge                                                  413 431
     ├── EngineFault  EngineRefusedUs                                                500 502
-    └── EngineUnavailable  EngineBusy  LedgerUnavailable  Stopping  EngineHung      503 504
+    ├── EngineUnavailable  EngineBusy  LedgerUnavailable  Stopping  EngineHung      503 504
+    └── ClientGone                                                                  499, which nobody receives
 """
 
 import re
@@ -142,18 +144,17 @@ class BodyTooLarge(_Invalid):
     code = "request_too_large"
 
 
-class BodyTimeout(_Invalid):
-    """The body did not come in time."""
-
-    status = 408
-    code = "request_timeout"
-
-
 class HeadTooLarge(_Invalid):
     """The request's head is longer than METERGATE_MAX_HEADER_BYTES."""
 
     status = 431
     code = "headers_too_large"
+
+
+class ClientGone(ApiError):
+    """The client left before anything was answered; nobody reads this."""
+
+    status = 499
 
 
 class EngineFault(ApiError):
@@ -213,7 +214,7 @@ _TOO_LONG: Final = re.compile(
 )
 
 
-def from_engine(status: int, body: bytes, model: str) -> ApiError:
+def from_engine(status: int, body: bytes, model: str, input_field: str) -> ApiError:
     """Translates an engine's error answer: its integer codes, its string errors, FastAPI's `{"detail"}`.
 
     Source: facts measured on vLLM 0.32: `{"error": {"message", "type", "param", "code": 400}}`, `{"error": "Unauthorized"}`,
@@ -230,7 +231,7 @@ def from_engine(status: int, body: bytes, model: str) -> ApiError:
         return BodyTooLarge(message or "The engine refused the request as too large.")
     if 400 <= status < 500:
         if _TOO_LONG.search(message):
-            return ContextExceeded(message, param)
+            return ContextExceeded(message, input_field)
         return RequestRefused(message or "The engine refused the request.", param)
     return EngineFault(message or "The engine failed on this request.")
 

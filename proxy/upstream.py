@@ -92,7 +92,6 @@ class Exchange(asyncio.Protocol):
         self._held = 0
         self._limit = 0
         self._answered = False
-        self._head_complete = False
         self._complete = False
         self._paused = False
         self._fault: UpstreamFault | None = None
@@ -108,11 +107,14 @@ class Exchange(asyncio.Protocol):
         self.deadline = self._loop.time() + self._pool.timeouts.first_byte_seconds
         self._transport.write(request)
 
-    async def head(self) -> None:
-        """Waits until `status` and `headers` are here. Raises UpstreamFault."""
-        while not self._head_complete and not self._fault:
+    async def first(self) -> None:
+        """Waits until `status`, `headers` and the first byte of the body are here. Raises UpstreamFault.
+
+        The head alone says nothing: vLLM sends it while the request still waits in its queue.
+        """
+        while not self._answered and not self._fault:
             await self._wait()
-        if not self._head_complete and self._fault:
+        if not self._answered and self._fault:
             raise self._fault
 
     async def whole(self, limit_bytes: int) -> bytes:
@@ -191,18 +193,17 @@ class Exchange(asyncio.Protocol):
         if self.idle:
             self.abort()  # nobody asked
             return
-        self._answered = True
-        if not self._half_closed:
-            self.deadline = self._loop.time() + self._pool.timeouts.gap_seconds
         try:
             self._parser.feed_data(data)
         except httptools.HttpParserError:
-            self._fail(EngineNonsense("the engine's answer is not HTTP", answered=True))
+            self._fail(EngineNonsense("the engine's answer is not HTTP", answered=self._answered))
             self.abort()
             return
+        if self._answered and not self._half_closed:
+            self.deadline = self._loop.time() + self._pool.timeouts.gap_seconds
         if self._sink is not None:
             self._hand_on()
-        elif self._waiter is not None and (self._complete or (self._head_complete and not self._limit)):
+        elif self._complete or (self._answered and not self._limit):
             self._wake()
         if self._held > max(self._limit, _HELD_BYTES_MAX) and not self._complete:
             if self._limit:
@@ -228,14 +229,14 @@ class Exchange(asyncio.Protocol):
 
     def on_headers_complete(self) -> None:
         self.status = self._parser.get_status_code()
-        self._head_complete = self.status >= 200
 
     def on_body(self, body: bytes) -> None:
+        self._answered = True
         self._chunks.append(body)
         self._held += len(body)
 
     def on_message_complete(self) -> None:
-        self._complete = self._head_complete
+        self._answered = self._complete = self.status >= 200  # 1xx is a word on the way
 
     # Within.
 
@@ -319,14 +320,14 @@ class Pool:
         """How many calls are on their way."""
         return len(self._busy)
 
-    async def post(self, path: str, body: bytes, request_id: str) -> Exchange:
+    async def post(self, path: str, body: bytes, request_id: str, *, fresh: bool = False) -> Exchange:
         """Sends a JSON body to `path`; returns the exchange that its answer is coming on.
 
-        Raises EngineUnreachable.
+        `fresh`: on a new connection, because an old one has just turned out to be dead. Raises EngineUnreachable.
         """
         head = self._heads.get(path) or self._make_head(path)
         request = b"%b%b\r\ncontent-length: %d\r\n\r\n%b" % (head, request_id.encode(), len(body), body)
-        exchange = self._take() or await self._connect()
+        exchange = (None if fresh else self._take()) or await self._connect()
         self._busy.add(exchange)
         exchange.send(request)
         return exchange

@@ -30,7 +30,8 @@ class Table(SQLModel, registry=registry(metadata=MetaData(naming_convention=NAMI
 class Picos(TypeDecorator[int]):
     """An exact integer of 1e-12 units of currency: NUMERIC(38,0) on PostgreSQL, 64 bits on SQLite.
 
-    On SQLite an addition past 64 bits turns into a float; a CHECK on the column (`integer_only`) refuses that loudly.
+    On SQLite an addition past 64 bits turns into a float; a CHECK on the column (`integer_only`) refuses that
+    loudly.
     """
 
     impl = BigInteger

@@ -7,10 +7,12 @@ from ledger.tables.base import Table
 
 
 class Change(Table, table=True):
-    """One change. Ids only grow, in the order of commits (ledger/changes.py sees to it), and are never reused."""
+    """One change. Ids only grow, in the order of commits (ledger/changes.py sees to it), and are never
+    reused.
+    """
 
     __tablename__ = "change"
-    __table_args__ = {"sqlite_autoincrement": True}  # noqa: RUF012 (SQLAlchemy's declaration)
+    __table_args__ = ({"sqlite_autoincrement": True},)
 
     id: int | None = Field(
         default=None,

@@ -1,4 +1,6 @@
-"""Prices, as versions: a version holds from its time until the next version of the same model and tenant begins."""
+"""Prices, as versions: a version holds from its time until the next version of the same model and tenant
+begins.
+"""
 
 from sqlalchemy import BigInteger, Index, text
 from sqlmodel import Field

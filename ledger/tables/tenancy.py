@@ -14,7 +14,7 @@ class Tenant(Table, table=True):
 
     id: str = Field(primary_key=True)
     name: str
-    state: TenantState = Field(sa_type=StateText(TenantState))  # type: ignore[call-overload]
+    state: TenantState = Field(sa_type=StateText(TenantState))
     created_us: int = Field(sa_type=BigInteger)
 
 
@@ -26,7 +26,7 @@ class Project(Table, table=True):
     id: str = Field(primary_key=True)
     tenant_id: str = Field(foreign_key="tenant.id", index=True)
     name: str
-    state: ProjectState = Field(sa_type=StateText(ProjectState))  # type: ignore[call-overload]
+    state: ProjectState = Field(sa_type=StateText(ProjectState))
     created_us: int = Field(sa_type=BigInteger)
 
 
@@ -41,7 +41,7 @@ class ApiKey(Table, table=True):
     name: str
     digest: bytes = Field(sa_type=LargeBinary, unique=True)
     redacted: str
-    state: KeyState = Field(sa_type=StateText(KeyState))  # type: ignore[call-overload]
+    state: KeyState = Field(sa_type=StateText(KeyState))
     expires_us: int | None = Field(default=None, sa_type=BigInteger)
     created_us: int = Field(sa_type=BigInteger)
     last_used_us: int | None = Field(default=None, sa_type=BigInteger)
@@ -56,7 +56,7 @@ class AdminKey(Table, table=True):
     name: str
     digest: bytes = Field(sa_type=LargeBinary, unique=True)
     redacted: str
-    state: KeyState = Field(sa_type=StateText(KeyState))  # type: ignore[call-overload]
+    state: KeyState = Field(sa_type=StateText(KeyState))
     expires_us: int | None = Field(default=None, sa_type=BigInteger)
     created_us: int = Field(sa_type=BigInteger)
     last_used_us: int | None = Field(default=None, sa_type=BigInteger)

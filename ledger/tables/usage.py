@@ -1,9 +1,10 @@
 """Usage: one row for each call, and the hourly rollups that reports read.
 
-Both are written by ledger/posting.py alone. They carry no foreign keys: the ids were checked when the call was
-admitted, the book keeps them whatever becomes of their subjects, and a posting pays for no look-ups.
+Both are written by ledger/posting.py alone. They carry no foreign keys: the ids were checked when the call
+was admitted, the book keeps them whatever becomes of their subjects, and a posting pays for no look-ups.
 
-`usage` is keyed by the request id alone, which begins with its time: PostgreSQL can cut it by month at the key.
+`usage` is keyed by the request id alone, which begins with its time: PostgreSQL can cut it by month at the
+key.
 """
 
 from sqlalchemy import BigInteger, CheckConstraint, Index
@@ -29,7 +30,7 @@ class UsageRow(Table, table=True):
         integer_only("amount_picos"),
     )
 
-    request_id: str = Field(primary_key=True, sa_type=ordered_text())  # type: ignore[call-overload]
+    request_id: str = Field(primary_key=True, sa_type=ordered_text())
     started_us: int = Field(sa_type=BigInteger)
     ended_us: int = Field(sa_type=BigInteger)
     first_byte_us: int = Field(sa_type=BigInteger)
@@ -40,9 +41,9 @@ class UsageRow(Table, table=True):
     backend: str
     endpoint: str
     streamed: bool
-    ending: Ending = Field(sa_type=StateText(Ending))  # type: ignore[call-overload]
+    ending: Ending = Field(sa_type=StateText(Ending))
     http_status: int
-    usage_source: UsageSource = Field(sa_type=StateText(UsageSource))  # type: ignore[call-overload]
+    usage_source: UsageSource = Field(sa_type=StateText(UsageSource))
     prompt_tokens: int = Field(sa_type=BigInteger)
     cached_prompt_tokens: int = Field(sa_type=BigInteger)
     completion_tokens: int = Field(sa_type=BigInteger)
@@ -65,7 +66,7 @@ class UsageHour(Table, table=True):
     model: str = Field(primary_key=True)
     endpoint: str = Field(primary_key=True)
     currency: str = Field(primary_key=True, max_length=3)
-    usage_source: UsageSource = Field(primary_key=True, sa_type=StateText(UsageSource))  # type: ignore[call-overload]
+    usage_source: UsageSource = Field(primary_key=True, sa_type=StateText(UsageSource))
     calls: int = Field(sa_type=BigInteger)
     prompt_tokens: int = Field(sa_type=BigInteger)
     cached_prompt_tokens: int = Field(sa_type=BigInteger)

@@ -1,0 +1,86 @@
+"""/admin/v1/.../keys: the API keys of projects."""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from admin.api.responses import Listing
+from admin.auth import Here, Plane
+from admin.schemas import KeyView, Name, NewKey
+from admin.times import parse_expiry
+from ledger import tenancy
+from ledger.tables.tenancy import ApiKey
+
+router = APIRouter(tags=["keys"])
+
+
+class KeyOrder(BaseModel):
+    """What a new key is told."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Name = "API key"
+    expires: Annotated[
+        str | None,
+        Field(
+            max_length=64,
+            examples=["30d"],
+            description="A duration (90s, 45m, 12h, 30d, 2w) or an ISO 8601 time; never, unless given",
+        ),
+    ] = None
+
+
+@router.get("/projects/{project_id}/keys")
+async def list_keys(plane: Here, project_id: str) -> Listing[KeyView]:
+    """List a project's keys, the oldest first, without their secrets."""
+    async with plane.database.read() as session:
+        await tenancy.get_project(session, project_id)
+        keys = await tenancy.list_api_keys(session, project_id=project_id)
+    return Listing(data=[KeyView.of(key) for key in keys])
+
+
+@router.post("/projects/{project_id}/keys", status_code=201)
+async def create_key(plane: Here, project_id: str, body: KeyOrder) -> NewKey:
+    """Make a key. The answer holds the secret, this once."""
+    now = plane.now_us()
+    expires_us = None if body.expires is None else parse_expiry(body.expires, now)
+    async with plane.database.write() as session:
+        key, secret = await tenancy.create_api_key(
+            session, plane.pepper, project_id, body.name, now, expires_us
+        )
+        return NewKey.made(key, secret)
+
+
+@router.get("/keys/{key_id}")
+async def get_key(plane: Here, key_id: str) -> KeyView:
+    """Show a key, without its secret."""
+    async with plane.database.read() as session:
+        return KeyView.of(await tenancy.get_api_key(session, key_id))
+
+
+@router.post("/keys/{key_id}/revoke")
+async def revoke_key(plane: Here, key_id: str) -> KeyView:
+    """End a key for good, within a second."""
+    return await _change(plane, key_id, tenancy.revoke_api_key)
+
+
+@router.post("/keys/{key_id}/block")
+async def block_key(plane: Here, key_id: str) -> KeyView:
+    """Refuse a key, within a second, until it is unblocked."""
+    return await _change(plane, key_id, tenancy.block_api_key)
+
+
+@router.post("/keys/{key_id}/unblock")
+async def unblock_key(plane: Here, key_id: str) -> KeyView:
+    """Let a blocked key in again."""
+    return await _change(plane, key_id, tenancy.unblock_api_key)
+
+
+async def _change(
+    plane: Plane, key_id: str, change: Callable[[AsyncSession, str, int], Awaitable[ApiKey]]
+) -> KeyView:
+    async with plane.database.write() as session:
+        return KeyView.of(await change(session, key_id, plane.now_us()))

@@ -1,0 +1,104 @@
+"""/admin/v1/tenants and /admin/v1/projects: who pays, and in which parts."""
+
+from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict
+
+from admin.api.responses import Listing
+from admin.auth import Here
+from admin.schemas import Name, ProjectView, TenantView
+from ledger import tenancy
+from ledger.states import ProjectState, TenantState
+
+router = APIRouter()
+
+
+class Naming(BaseModel):
+    """What a new tenant or project is told."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    name: Name
+
+
+@router.get("/tenants", tags=["tenants"])
+async def list_tenants(plane: Here) -> Listing[TenantView]:
+    """List the tenants, the oldest first."""
+    async with plane.database.read() as session:
+        return Listing(data=[TenantView.of(tenant) for tenant in await tenancy.list_tenants(session)])
+
+
+@router.post("/tenants", status_code=201, tags=["tenants"])
+async def create_tenant(plane: Here, body: Naming) -> TenantView:
+    """Make a tenant."""
+    async with plane.database.write() as session:
+        return TenantView.of(await tenancy.create_tenant(session, body.name, plane.now_us()))
+
+
+@router.get("/tenants/{tenant_id}", tags=["tenants"])
+async def get_tenant(plane: Here, tenant_id: str) -> TenantView:
+    """Show a tenant."""
+    async with plane.database.read() as session:
+        return TenantView.of(await tenancy.get_tenant(session, tenant_id))
+
+
+@router.post("/tenants/{tenant_id}/block", tags=["tenants"])
+async def block_tenant(plane: Here, tenant_id: str) -> TenantView:
+    """Refuse every call of a tenant, within a second, until it is unblocked."""
+    return await _set_tenant(plane, tenant_id, TenantState.BLOCKED)
+
+
+@router.post("/tenants/{tenant_id}/unblock", tags=["tenants"])
+async def unblock_tenant(plane: Here, tenant_id: str) -> TenantView:
+    """Let a blocked tenant in again."""
+    return await _set_tenant(plane, tenant_id, TenantState.ACTIVE)
+
+
+@router.get("/tenants/{tenant_id}/projects", tags=["projects"])
+async def list_projects(plane: Here, tenant_id: str) -> Listing[ProjectView]:
+    """List a tenant's projects, the oldest first."""
+    async with plane.database.read() as session:
+        await tenancy.get_tenant(session, tenant_id)
+        projects = await tenancy.list_projects(session, tenant_id)
+    return Listing(data=[ProjectView.of(project) for project in projects])
+
+
+@router.post("/tenants/{tenant_id}/projects", status_code=201, tags=["projects"])
+async def create_project(plane: Here, tenant_id: str, body: Naming) -> ProjectView:
+    """Make a project of a tenant."""
+    async with plane.database.write() as session:
+        return ProjectView.of(await tenancy.create_project(session, tenant_id, body.name, plane.now_us()))
+
+
+@router.get("/projects/{project_id}", tags=["projects"])
+async def get_project(plane: Here, project_id: str) -> ProjectView:
+    """Show a project."""
+    async with plane.database.read() as session:
+        return ProjectView.of(await tenancy.get_project(session, project_id))
+
+
+@router.post("/projects/{project_id}/block", tags=["projects"])
+async def block_project(plane: Here, project_id: str) -> ProjectView:
+    """Refuse every call of a project, within a second, until it is unblocked."""
+    return await _set_project(plane, project_id, ProjectState.BLOCKED)
+
+
+@router.post("/projects/{project_id}/unblock", tags=["projects"])
+async def unblock_project(plane: Here, project_id: str) -> ProjectView:
+    """Let a blocked project in again."""
+    return await _set_project(plane, project_id, ProjectState.ACTIVE)
+
+
+@router.post("/projects/{project_id}/archive", tags=["projects"])
+async def archive_project(plane: Here, project_id: str) -> ProjectView:
+    """End a project for good; its usage stays in the book."""
+    return await _set_project(plane, project_id, ProjectState.ARCHIVED)
+
+
+async def _set_tenant(plane: Here, tenant_id: str, state: TenantState) -> TenantView:
+    async with plane.database.write() as session:
+        return TenantView.of(await tenancy.set_tenant_state(session, tenant_id, state, plane.now_us()))
+
+
+async def _set_project(plane: Here, project_id: str, state: ProjectState) -> ProjectView:
+    async with plane.database.write() as session:
+        return ProjectView.of(await tenancy.set_project_state(session, project_id, state, plane.now_us()))

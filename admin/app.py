@@ -1,0 +1,114 @@
+"""The control plane's app: `create_app(settings)`.
+
+Composes the resources; owns the database for the app's life. /healthz says that the process lives, /readyz that the
+ledger answers. /docs works offline: its assets ship in a wheel.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from fastapi import Depends, FastAPI
+from fastapi.openapi.docs import get_swagger_ui_html
+from fastapi.openapi.utils import get_openapi
+from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
+from fastapi.staticfiles import StaticFiles
+from swagger_ui_bundle import swagger_ui_path
+
+from admin import errors
+from admin.api import keys, prices, tenants, usage
+from admin.api.responses import ERRORS
+from admin.auth import Here, Plane, operator
+from admin.config import AdminSettings
+from admin.openapi30 import downgrade
+from admin.requests import Requests
+from ledger.database import Database
+from ledger.errors import DatabaseFault
+from ledger.settings import pepper
+
+TITLE = "metergate control plane"
+
+
+def create_app(settings: AdminSettings) -> FastAPI:
+    """The app; it connects to the ledger on first use."""
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        database = Database(settings.database_url)
+        app.state.plane = Plane(database, pepper(settings), settings.currency)
+        try:
+            yield
+        finally:
+            await database.close()
+
+    app = FastAPI(title=TITLE, version=_version(), lifespan=lifespan, docs_url=None, redoc_url=None)
+    errors.install(app)
+    app.add_middleware(Requests)
+    for router in (tenants.router, keys.router, prices.router, usage.router):
+        app.include_router(router, prefix="/admin/v1", dependencies=[Depends(operator)], responses=ERRORS)
+    _add_health(app)
+    _add_docs(app)
+    return app
+
+
+def _add_health(app: FastAPI) -> None:
+    @app.get("/healthz", tags=["health"])
+    async def healthz() -> dict[str, str]:
+        """The process lives."""
+        return {"status": "ok"}
+
+    @app.get("/readyz", tags=["health"], responses={503: {"model": errors.ErrorBody}})
+    async def readyz(plane: Here) -> JSONResponse:
+        """The ledger answers, and its schema fits."""
+        try:
+            await plane.database.check()
+        except DatabaseFault:
+            return errors.answer(503, "The ledger does not answer.", kind="server_error", code="not_ready")
+        return JSONResponse({"status": "ready"})
+
+    @app.get("/", include_in_schema=False)
+    async def root() -> RedirectResponse:
+        """Nothing to see here yet but the documentation."""
+        return RedirectResponse("/docs")
+
+
+def _add_docs(app: FastAPI) -> None:
+    assets = StaticFiles(directory=swagger_ui_path)
+    app.mount("/docs/assets", assets, name="docs-assets")
+
+    @app.get("/docs", include_in_schema=False)
+    async def docs() -> HTMLResponse:
+        """The interactive documentation."""
+        return get_swagger_ui_html(
+            openapi_url="/openapi.json",
+            title=TITLE,
+            swagger_js_url="/docs/assets/swagger-ui-bundle.js",
+            swagger_css_url="/docs/assets/swagger-ui.css",
+            swagger_favicon_url="/docs/assets/favicon-32x32.png",
+        )
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = get_openapi(title=app.title, version=app.version, routes=app.routes)
+            app.openapi_schema = downgrade(_without_422(document))
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _without_422(document: dict[str, Any]) -> dict[str, Any]:
+    """FastAPI lists its own answer to a wrong request; ours is a 400 in OpenAI's shape."""
+    for path in document["paths"].values():
+        for operation in path.values():
+            operation["responses"].pop("422", None)
+    for name in ("HTTPValidationError", "ValidationError"):
+        document["components"]["schemas"].pop(name, None)
+    return document
+
+
+def _version() -> str:
+    try:
+        return version("metergate")
+    except PackageNotFoundError:  # run from a checkout that is not installed
+        return "0"

@@ -1,0 +1,65 @@
+"""Who asks: admin keys, `Authorization: Bearer sk-admin-...`.
+
+Rules: a key that is malformed or has a wrong checksum never reaches the database; nothing here says whether a key that
+does not work ever did.
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import Depends, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+
+from admin.errors import Unauthenticated
+from ledger import keys, tenancy
+from ledger.database import Database
+from ledger.tables.tenancy import AdminKey
+
+
+@dataclass(frozen=True, slots=True)
+class Plane:
+    """What the endpoints stand on; made with the app, closed with it."""
+
+    database: Database
+    pepper: bytes
+    currency: str
+
+    def now_us(self) -> int:
+        """The control plane's clock."""
+        return time.time_ns() // 1000
+
+
+def plane_of(request: Request) -> Plane:
+    """The app's own plane."""
+    plane: Plane = request.app.state.plane
+    return plane
+
+
+Here = Annotated[Plane, Depends(plane_of)]
+
+bearer = HTTPBearer(auto_error=False, scheme_name="AdminKey", description="An admin key, sk-admin-...")
+
+
+async def operator(
+    plane: Here, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
+) -> AdminKey:
+    """The admin key of this request. Raises Unauthenticated."""
+    if credentials is None:
+        raise Unauthenticated(
+            "You didn't provide an admin key. Provide it in an Authorization header: Bearer sk-admin-..."
+        )
+    secret = credentials.credentials.encode()
+    if not keys.is_well_formed(secret, keys.ADMIN_PREFIX):
+        if secret.startswith(keys.API_PREFIX.encode()):
+            raise Unauthenticated("That is a key of the data plane; the control plane takes admin keys, sk-admin-...")
+        raise Unauthenticated("Incorrect admin key provided.")
+    digest = keys.digest(plane.pepper, secret)
+    async with plane.database.read() as session:
+        found = await tenancy.find_admin_key(session, digest, plane.now_us())
+    if found is None:
+        raise Unauthenticated("Incorrect admin key provided.")
+    return found
+
+
+Operator = Annotated[AdminKey, Depends(operator)]

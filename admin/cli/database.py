@@ -1,0 +1,43 @@
+"""`metergate db`: the ledger's schema."""
+
+import asyncio
+
+import typer
+
+from admin.cli.command import Request, common
+
+app = typer.Typer(help="The ledger's database schema.", no_args_is_help=True)
+
+
+@app.command()
+@common
+def upgrade(request: Request) -> None:
+    """Bring the schema to this version of metergate; does nothing where it is there already."""
+    from ledger.database import Database
+
+    settings = request.settings()
+
+    async def run() -> tuple[str, str | None]:
+        database = Database(settings.database_url)
+        try:
+            await database.upgrade()
+            return database.shown_url, await database.revision()
+        finally:
+            await database.close()
+
+    where, revision = asyncio.run(run())
+    request.show({"database": where, "schema": revision, "state": "current"})
+
+
+@app.command()
+@common
+def check(request: Request) -> None:
+    """Say whether the schema fits this version of metergate; exit status 1 where it does not."""
+    from admin.cli.reach import with_database
+    from ledger.database import Database
+
+    async def look(database: Database) -> tuple[str, str | None]:
+        return database.shown_url, await database.revision()
+
+    where, revision = with_database(request.settings(), look)
+    request.show({"database": where, "schema": revision, "state": "current"})

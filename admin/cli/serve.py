@@ -1,0 +1,276 @@
+"""The composition root: which processes make a metergate, and how each is told of the others.
+
+The one module that knows both planes. It resolves the settings, binds the sockets before anything starts, claims the
+data folder, makes the ledger ready, and hands the programs to the supervisor. Programs are named by module; none is
+imported here.
+"""
+
+import asyncio
+import os
+import socket
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import IO, Any
+
+from admin import announcements, data_folder, probe
+from admin.cli.chosen import Chosen
+from admin.cli.command import Fault, now_us
+from admin.config import AdminSettings
+from admin.data_folder import FolderUnusable
+from admin.first_run_file import FILE_NAME, FirstRun, draft_of, keep_urls, read
+from admin.forked import ForkFailed, Refusal, in_fork
+from admin.processes import Program, StartFailed, Supervisor
+from admin.sockets import AddressUnusable, listen, url_of
+from ledger import embedded
+from ledger.errors import LedgerError
+from ledger.settings import check_names, load
+from proxy.config import ProxySettings, UnpricedModels
+
+SETTINGS = (ProxySettings, AdminSettings)
+"""Every class of settings there is: a METERGATE_* name that is in none of them is a mistake."""
+
+SIMULATED_MODEL = "simulated"
+PROBE_SECONDS = 2.0
+"""How long the start waits for an engine's list of models: for its warnings only, an engine may come later."""
+_STOP_SECONDS = 10.0
+"""What a process gets, beyond the drain, to write down its last records."""
+
+
+def serve(chosen: Chosen, roles: tuple[str, ...]) -> int:
+    """Runs the processes of these roles until they are stopped; the exit status. Raises Fault, SettingsRefused."""
+    try:
+        start = _Start.of(chosen, roles)
+        return asyncio.run(start.supervise(start.prepare_ledger()))
+    except (AddressUnusable, FolderUnusable, Refusal, StartFailed) as fault:
+        raise Fault(str(fault)) from None
+    except ForkFailed as fault:
+        warn(str(fault))
+        raise Fault("the ledger could not be made ready; what happened is above") from None
+
+
+def resolve(chosen: Chosen) -> tuple[ProxySettings, AdminSettings]:
+    """The settings of both planes. Raises SettingsRefused, one line for each unknown name and bad value."""
+    check_names(SETTINGS, environ={**os.environ, **chosen.environment()})
+    return (
+        load(
+            ProxySettings,
+            data_dir=chosen.data_dir,
+            database_url=chosen.database_url,
+            engines=tuple(chosen.engines) if chosen.engines else None,
+            host=chosen.host,
+            port=chosen.port,
+            workers=chosen.workers,
+            metrics_port=chosen.metrics_port,
+        ),
+        load(
+            AdminSettings,
+            data_dir=chosen.data_dir,
+            database_url=chosen.database_url,
+            admin_host=chosen.admin_host,
+            admin_port=chosen.admin_port,
+        ),
+    )
+
+
+@dataclass(slots=True)
+class _Start:
+    """A start under way: what is bound and claimed so far."""
+
+    chosen: Chosen
+    roles: tuple[str, ...]
+    proxy: ProxySettings
+    admin: AdminSettings
+    data_dir: Path
+    sockets: dict[str, socket.socket] = field(default_factory=dict)
+    claims: list[IO[str]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, chosen: Chosen, roles: tuple[str, ...]) -> "_Start":
+        """Settings, data folder and sockets, in this order. Raises what each of them raises."""
+        proxy, admin = resolve(chosen)
+        start = cls(chosen, roles, proxy, admin, proxy.data_dir.absolute())
+        data_folder.prepare(start.data_dir)
+        start.bind()
+        start.claims = [data_folder.claim(start.data_dir, role) for role in roles]
+        return start
+
+    def bind(self) -> None:
+        """Binds what these roles listen on, so that a taken port is found before anything starts."""
+        wanted: list[tuple[str, str, int, str, str]] = []
+        if "proxy" in self.roles:
+            wanted += [
+                ("proxy", self.proxy.host, self.proxy.port, "the data plane", "--port or METERGATE_PORT"),
+                (
+                    "metrics",
+                    self.proxy.metrics_host,
+                    self.proxy.metrics_port,
+                    "the metrics page",
+                    "--metrics-port or METERGATE_METRICS_PORT",
+                ),
+            ]
+            if not self.proxy.engines:
+                wanted.append(("simulator", "127.0.0.1", 0, "the simulator", "--engine"))
+        if "admin" in self.roles:
+            wanted.append(
+                (
+                    "admin",
+                    self.admin.admin_host,
+                    self.admin.admin_port,
+                    "the control plane",
+                    "--admin-port or METERGATE_ADMIN_PORT",
+                )
+            )
+        for name, host, port, purpose, choose_with in wanted:
+            self.sockets[name] = listen(host, port, purpose=purpose, choose_with=choose_with)
+
+    @property
+    def base_url(self) -> str | None:
+        """What an OpenAI client is pointed at."""
+        return f"{url_of(self.sockets['proxy'])}/v1" if "proxy" in self.sockets else None
+
+    @property
+    def admin_url(self) -> str | None:
+        """Where the control plane is."""
+        return url_of(self.sockets["admin"]) if "admin" in self.sockets else None
+
+    @property
+    def engines(self) -> tuple[str, ...]:
+        """The engines, the simulator where none is given."""
+        return (url_of(self.sockets["simulator"]),) if "simulator" in self.sockets else self.proxy.engines
+
+    def prepare_ledger(self) -> "_Ledger":
+        """Migrates the embedded database, checks any other, and makes the first keys where there are none.
+
+        Raises Refusal with the ledger's words.
+        """
+        first_run = self.data_dir / FILE_NAME
+        path = embedded.database_path(self.proxy.database_url)
+        settled = read(first_run) is not None and not draft_of(first_run).exists()
+        if path and embedded.is_current(path) and (settled or not self.base_url or not self.admin_url):
+            if self.base_url and self.admin_url:
+                keep_urls(first_run, base_url=self.base_url, admin_url=self.admin_url)
+            return _Ledger(None, embedded.priced_models(path))
+        answer = in_fork(self._prepare, expected=lambda fault: str(fault) if isinstance(fault, LedgerError) else None)
+        return _Ledger(answer["made"] and FirstRun(**answer["made"]), set(answer["priced"]))
+
+    def _prepare(self) -> dict[str, Any]:
+        """The heavy part, in a process of its own."""
+        from admin.preparation import prepare
+
+        return asyncio.run(
+            prepare(self.proxy, self.data_dir, base_url=self.base_url, admin_url=self.admin_url, now_us=now_us())
+        )
+
+    def programs(self) -> list[Program]:
+        """The processes of these roles. Those that feed others stop after them."""
+        environment = self._environment()
+        drain = self.proxy.drain_seconds + _STOP_SECONDS
+        programs: list[Program] = []
+
+        def add(name: str, module: str, *arguments: str, of: str | None = None, stage: int, grace: float) -> None:
+            fds = () if of is None else (self.sockets[of].fileno(),)
+            told = () if of is None else ("--fd", str(fds[0]))
+            programs.append(Program(name, module, (*told, *arguments), fds, environment, stage, grace))
+
+        if "simulator" in self.sockets:
+            add(
+                "the simulator", "proxy.simulator", "--model", SIMULATED_MODEL,
+                of="simulator", stage=2, grace=_STOP_SECONDS,
+            )  # fmt: skip
+        if "proxy" in self.roles:
+            for number in range(self.proxy.workers):
+                name = f"data plane worker {number}"
+                add(name, "proxy.worker", "--worker", str(number), of="proxy", stage=0, grace=drain)
+            add("the poster", "ledger.poster", stage=1, grace=_STOP_SECONDS)
+            add("the metrics page", "admin.metrics_page", of="metrics", stage=1, grace=_STOP_SECONDS)
+        if "admin" in self.roles:
+            alone = () if "worker" in self.roles else ("--no-worker",)
+            add("the control plane", "admin.plane", *alone, of="admin", stage=0, grace=_STOP_SECONDS)
+        elif "worker" in self.roles:
+            add("the background worker", "admin.worker", stage=0, grace=_STOP_SECONDS)
+        return programs
+
+    def _environment(self) -> Mapping[str, str]:
+        """What every process is told: our own environment, what the command line said, and what was decided here."""
+        decided = {"METERGATE_DATA_DIR": str(self.data_dir)}
+        if "proxy" in self.roles:
+            decided["METERGATE_ENGINES"] = ",".join(self.engines)
+            decided["PROMETHEUS_MULTIPROC_DIR"] = str(data_folder.empty_metrics(self.data_dir))
+        # Run from a checkout without being installed, the packages are found beside this one.
+        root = Path(__file__).parents[2]
+        path = os.environ.get("PYTHONPATH")
+        if "site-packages" not in root.parts:
+            decided["PYTHONPATH"] = f"{root}{os.pathsep}{path}" if path else str(root)
+        return {**os.environ, **self.chosen.environment(), **decided}
+
+    async def supervise(self, ledger: "_Ledger") -> int:
+        """Starts everything, says where it is, and stays until it is stopped."""
+        if "simulator" in self.sockets:
+            warn(announcements.SIMULATOR)
+        supervisor = Supervisor(self.programs(), say=lambda line: warn(f"metergate: {line}"))
+        listing = asyncio.create_task(self._list_models())
+
+        async def announce() -> None:
+            self._announce(ledger, await listing)
+
+        try:
+            return await supervisor.run(announce)
+        finally:
+            listing.cancel()
+
+    async def _list_models(self) -> list[str]:
+        """The models of every engine that answers; says which do not."""
+        if "proxy" not in self.roles:
+            return []
+        if "simulator" in self.sockets:
+            return [SIMULATED_MODEL]
+        key = self.proxy.engine_api_key
+        ask = partial(
+            probe.models, api_key=key.get_secret_value() if key else None, timeout_seconds=PROBE_SECONDS
+        )
+        answers = await asyncio.gather(
+            *(asyncio.to_thread(ask, url) for url in self.engines), return_exceptions=True
+        )
+        models: list[str] = []
+        for url, answer in zip(self.engines, answers, strict=True):
+            if isinstance(answer, probe.EngineSilent):
+                warn(announcements.silent_engine(url, str(answer)))
+            elif isinstance(answer, BaseException):
+                raise answer
+            else:
+                models += answer
+        return models
+
+    def _announce(self, ledger: "_Ledger", models: list[str]) -> None:
+        refused = self.proxy.unpriced_models is UnpricedModels.REFUSE
+        unpriced = announcements.unpriced(set(models) - ledger.priced_models, refused=refused)
+        if unpriced:
+            warn(unpriced)
+        first_run = self.data_dir / FILE_NAME
+        metrics = self.sockets.get("metrics")
+        lines = announcements.places(
+            base_url=self.base_url,
+            admin_url=self.admin_url,
+            metrics_url=url_of(metrics) if metrics else None,
+            keys=first_run if read(first_run) and not ledger.made else None,
+        )
+        if ledger.made:
+            lines += announcements.first_keys(ledger.made, first_run, models[0] if models else "MODEL")
+        print("metergate is up", *lines, "ready", sep="\n", flush=True)
+
+
+@dataclass(frozen=True, slots=True)
+class _Ledger:
+    """What the start learned of the ledger."""
+
+    made: FirstRun | None
+    """The first keys, where they have not been said yet."""
+    priced_models: set[str]
+
+
+def warn(line: str) -> None:
+    """A line for the operator, beside what the command was asked for."""
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,62 @@
+"""The data folder, as a starting process finds it: made, writable, and nobody else's.
+
+Standard library only.
+"""
+
+import fcntl
+import os
+import shutil
+from pathlib import Path
+from typing import IO
+
+METRICS_FOLDER = Path("run", "metrics")
+
+
+class FolderUnusable(Exception):
+    """The data folder cannot be used; the message says why and what to do."""
+
+
+def prepare(data_dir: Path) -> None:
+    """Makes the folder and its `run` part. Raises FolderUnusable unless files can be made in it."""
+    probe = data_dir / "run" / f".writable.{os.getpid()}"
+    try:
+        data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        (data_dir / "run").mkdir(exist_ok=True)
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as fault:
+        raise FolderUnusable(
+            f"the data folder {data_dir} is not writable ({fault.strerror}); "
+            "choose another with --data-dir or METERGATE_DATA_DIR"
+        ) from None
+
+
+def empty_metrics(data_dir: Path) -> Path:
+    """The folder of the workers' metrics, empty: counters start at zero with every start."""
+    folder = data_dir / METRICS_FOLDER
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def claim(data_dir: Path, role: str) -> IO[str]:
+    """Holds a role of this folder (`proxy`, `admin`, `worker`) for as long as the result is open.
+
+    Raises FolderUnusable, with the holder's process id, while another process holds it. kill -9 lets go of it.
+    """
+    path = data_dir / "run" / f"{role}.lock"
+    file = path.open("a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        holder = file.read().strip() or "unknown"
+        file.close()
+        raise FolderUnusable(
+            f"another metergate (process {holder}) runs on the data folder {data_dir}; "
+            "stop it, or choose another folder with --data-dir"
+        ) from None
+    file.truncate(0)
+    file.write(f"{os.getpid()}\n")
+    file.flush()
+    return file

@@ -1,0 +1,85 @@
+"""The metrics page: `python -m admin.metrics_page --fd FD` serves /metrics, summed over all workers.
+
+The workers count through prometheus_client's multiprocess mode, into files of one folder; this process adds them up
+when it is asked. It is a process of its own so that a scrape never waits for a request, nor a request for a scrape.
+It must not know what is counted.
+"""
+
+import argparse
+import logging
+import os
+import signal
+import socket
+import threading
+from http.server import ThreadingHTTPServer
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import MetricsHandler
+from prometheus_client.multiprocess import MultiProcessCollector
+
+SLOW_READER_SECONDS = 10.0
+
+
+class Page(MetricsHandler):
+    """GET /metrics, and nothing else."""
+
+    timeout = SLOW_READER_SECONDS
+
+    def do_GET(self) -> None:
+        """Answers one scrape."""
+        if self.path.partition("?")[0] != "/metrics":
+            self.send_error(404, "only /metrics is here")
+            return
+        super().do_GET()
+
+    def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 - the base class's name
+        """A scrape is no news."""
+
+
+class Server(ThreadingHTTPServer):
+    """On a socket that is already listening."""
+
+    daemon_threads = True
+
+    def __init__(self, listener: socket.socket, registry: CollectorRegistry) -> None:
+        """`listener` becomes the server's own."""
+        host, port = listener.getsockname()[:2]
+        super().__init__((host, port), Page.factory(registry), bind_and_activate=False)
+        self.socket.close()
+        self.socket = listener
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """A scraper that went away is no fault of ours; anything else is one line."""
+        logging.getLogger("metergate.metrics").warning("a scrape failed", exc_info=False)
+
+
+def serve(listener: socket.socket) -> None:
+    """Serves until SIGTERM, or until the supervisor is gone."""
+    registry = CollectorRegistry()
+    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    server = Server(listener, registry)
+    stopping = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stopping.set())
+    signal.signal(signal.SIGINT, lambda *_: stopping.set())
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    life = os.environ.get("METERGATE_LIFE_FD")
+    if life is not None:
+        threading.Thread(target=_watch, args=(int(life), stopping), daemon=True).start()
+    ready = os.environ.get("METERGATE_READY_FD")
+    if ready is not None:
+        os.write(int(ready), b"ready\n")
+    stopping.wait()
+    server.shutdown()
+    server.server_close()
+
+
+def _watch(fd: int, stopping: threading.Event) -> None:
+    os.read(fd, 1)
+    stopping.set()
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(prog="python -m admin.metrics_page")
+    parser.add_argument("--fd", type=int, required=True, help="a listening socket")
+    serve(socket.socket(fileno=parser.parse_args().fd))

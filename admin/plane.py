@@ -1,0 +1,82 @@
+"""The control plane's process: `python -m admin.plane --fd FD [--no-worker]`.
+
+Serves the app on a socket that is already listening, runs the background worker beside it, says ready, and stops on
+SIGTERM or when its supervisor is gone.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import logging
+import os
+import socket
+import sys
+
+import uvicorn
+
+from admin.app import create_app
+from admin.config import AdminSettings
+from admin.worker import BackgroundWorker
+from ledger.errors import LedgerError
+from ledger.settings import load
+
+DRAIN_SECONDS = 5
+"""A control plane request is short: what takes longer is cut."""
+
+
+class Server(uvicorn.Server):
+    """uvicorn's, that says when it answers."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Starts, then tells the supervisor."""
+        await super().startup(sockets)
+        ready = os.environ.get("METERGATE_READY_FD")
+        if ready is not None and not self.should_exit:
+            os.write(int(ready), b"ready\n")
+
+
+async def run(listener: socket.socket, settings: AdminSettings, *, with_worker: bool) -> None:
+    """Serves until it is told to stop."""
+    config = uvicorn.Config(
+        create_app(settings),
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        lifespan="on",
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+    )
+    server = Server(config)
+
+    def orphaned() -> None:
+        asyncio.get_running_loop().remove_reader(life)
+        server.should_exit = True
+
+    life = int(os.environ.get("METERGATE_LIFE_FD", "-1"))
+    if life >= 0:
+        asyncio.get_running_loop().add_reader(life, orphaned)
+    worker = asyncio.create_task(BackgroundWorker(settings).run()) if with_worker else None
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        if worker is not None:
+            worker.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await worker
+
+
+def main() -> None:
+    """Reads the arguments and runs."""
+    parser = argparse.ArgumentParser(prog="python -m admin.plane")
+    parser.add_argument("--fd", type=int, required=True, help="a listening socket")
+    parser.add_argument("--no-worker", action="store_true", help="the background worker runs elsewhere")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        settings = load(AdminSettings)
+        asyncio.run(run(socket.socket(fileno=arguments.fd), settings, with_worker=not arguments.no_worker))
+    except LedgerError as fault:
+        sys.exit(f"metergate: {fault}")
+
+
+if __name__ == "__main__":
+    main()

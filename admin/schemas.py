@@ -1,0 +1,137 @@
+"""The native resources as JSON: what the control plane answers under /admin/v1 and what the CLI prints with --json.
+
+One shape for both. Times are ISO 8601 in UTC; prices are decimal strings, units of currency per million tokens;
+amounts are exact integers of picos (1e-12) and, beside them, decimal strings. A secret appears in `NewKey` alone.
+"""
+
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from admin.times import format_instant
+from ledger.money import format_micros
+from ledger.states import KeyState, ProjectState, TenantState
+from ledger.tables.prices import PriceVersion
+from ledger.tables.tenancy import ApiKey, Project, Tenant
+
+Instant = Annotated[str, Field(examples=["2026-11-22T18:00:00Z"], description="ISO 8601, UTC")]
+Price = Annotated[str, Field(examples=["0.15"], description="Units of currency per million tokens, decimal")]
+Name = Annotated[str, Field(min_length=1, max_length=200, examples=["Acme"])]
+
+
+class Resource(BaseModel):
+    """What is answered: nothing is added to it by accident."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class TenantView(Resource):
+    """Who pays."""
+
+    id: str
+    name: str
+    state: TenantState
+    created_at: Instant
+
+    @classmethod
+    def of(cls, tenant: Tenant) -> Self:
+        """The view of a row."""
+        return cls(
+            id=tenant.id, name=tenant.name, state=tenant.state, created_at=format_instant(tenant.created_us)
+        )
+
+
+class ProjectView(Resource):
+    """A part of a tenant, with its own keys."""
+
+    id: str
+    tenant_id: str
+    name: str
+    state: ProjectState
+    created_at: Instant
+
+    @classmethod
+    def of(cls, project: Project) -> Self:
+        """The view of a row."""
+        return cls(
+            id=project.id,
+            tenant_id=project.tenant_id,
+            name=project.name,
+            state=project.state,
+            created_at=format_instant(project.created_us),
+        )
+
+
+class KeyView(Resource):
+    """An API key, without its secret."""
+
+    id: str
+    project_id: str
+    tenant_id: str
+    name: str
+    state: KeyState
+    redacted: str
+    created_at: Instant
+    expires_at: Instant | None
+    last_used_at: Instant | None
+
+    @classmethod
+    def of(cls, key: ApiKey) -> Self:
+        """The view of a row."""
+        return cls(**_key_fields(key))
+
+
+class NewKey(KeyView):
+    """A key just made: `key` is the secret, shown this once and kept nowhere."""
+
+    key: str
+
+    @classmethod
+    def made(cls, key: ApiKey, secret: str) -> Self:
+        """The view of a row and its secret."""
+        return cls(key=secret, **_key_fields(key))
+
+
+def _key_fields(key: ApiKey) -> dict[str, str | None]:
+    return {
+        "id": key.id,
+        "project_id": key.project_id,
+        "tenant_id": key.tenant_id,
+        "name": key.name,
+        "state": key.state,
+        "redacted": key.redacted,
+        "created_at": format_instant(key.created_us),
+        "expires_at": None if key.expires_us is None else format_instant(key.expires_us),
+        "last_used_at": None if key.last_used_us is None else format_instant(key.last_used_us),
+    }
+
+
+class PriceView(Resource):
+    """A version of a price: in force from its time until the next version of the same model and tenant begins."""
+
+    id: str
+    model: str
+    tenant_id: str | None
+    currency: str
+    input: Price
+    cached_input: Price
+    output: Price
+    request: Annotated[str, Field(examples=["0.00"], description="Units of currency per request, decimal")]
+    effective_from: Instant
+    created_at: Instant
+
+    @classmethod
+    def of(cls, version: PriceVersion) -> Self:
+        """The view of a row."""
+        return cls(
+            id=version.id,
+            model=version.model,
+            tenant_id=version.tenant_id,
+            currency=version.currency,
+            input=format_micros(version.input_micros_per_mtok),
+            cached_input=format_micros(version.cached_input_micros_per_mtok),
+            output=format_micros(version.output_micros_per_mtok),
+            request=format_micros(version.request_micros),
+            effective_from=format_instant(version.effective_from_us),
+            created_at=format_instant(version.created_us),
+        )

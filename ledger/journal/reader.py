@@ -1,0 +1,161 @@
+"""The reader: records from a position on, in order, from live and dead journals alike.
+
+A frame that ends early in the last segment is one that is still being written (or that a crash tore): not
+yet, never an error. In a segment that others follow nothing will come any more, so a torn tail there is
+stepped over. Bytes that are no frame are given to the caller with their place: it keeps them for people, and
+reading goes on at the next whole frame.
+"""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from ledger.errors import JournalCorrupt
+from ledger.journal.frames import FRAME_HEAD_BYTES, HEADER, PAYLOAD_BYTES_MAX, Fault, decode_frame
+from ledger.journal.segments import Position, segment_numbers, segment_path
+from ledger.record import CallRecord
+
+READ_BYTES: Final = 1024 * 1024
+FRAME_BYTES_MAX: Final = FRAME_HEAD_BYTES + PAYLOAD_BYTES_MAX
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """Bytes of a segment that are no record."""
+
+    position: Position
+    data: bytes
+
+
+@dataclass(slots=True)
+class Batch:
+    """What a read gave: the records, where the next read begins, and what could not be read."""
+
+    end: Position
+    records: list[CallRecord] = field(default_factory=list)
+    damages: list[Damage] = field(default_factory=list)
+
+
+class JournalReader:
+    """Reads one folder from a position on, keeping the segment it reads open."""
+
+    def __init__(self, folder: Path, position: Position) -> None:
+        """`position` is the cursor's, or an earlier batch's end."""
+        self.folder = folder
+        self.position = position
+        self._decode = msgspec.msgpack.Decoder(CallRecord).decode
+        self._open: tuple[int, int] | None = None  # segment number, descriptor
+
+    def read(self, records_max: int) -> Batch:
+        """Up to `records_max` records that are there now; advances. Raises JournalCorrupt for a foreign
+        segment.
+        """
+        batch = Batch(self.position)
+        while len(batch.records) < records_max:
+            # Which segments there are comes first: whatever a segment holds after its successor exists is
+            # final.
+            later = [n for n in segment_numbers(self.folder) if n > self.position.segment]
+            if self._read_segment(batch, records_max, is_final=bool(later)):
+                continue
+            if not later or len(batch.records) >= records_max:
+                break
+            self.position = Position(later[0], len(HEADER))
+        batch.end = self.position
+        return batch
+
+    def close(self) -> None:
+        """Close the segment; nothing when none is open."""
+        if self._open is not None:
+            os.close(self._open[1])
+            self._open = None
+
+    def _read_segment(self, batch: Batch, records_max: int, *, is_final: bool) -> bool:
+        """Read on in the segment at hand; whether the position moved."""
+        descriptor = self._descriptor()
+        if descriptor is None:
+            return False
+        offset = self.position.offset
+        data = os.pread(descriptor, READ_BYTES, offset)
+        at_end = len(data) < READ_BYTES
+        done = 0
+        while done < len(data) and len(batch.records) < records_max:
+            record, frame_bytes = self._record(data, done)
+            if record is not None:
+                batch.records.append(record)
+                done += frame_bytes
+            elif frame_bytes == 0 and not is_final:
+                break  # not yet
+            elif frame_bytes == 0 and not at_end:
+                break  # the rest of the frame is in the next read
+            else:
+                damage = self._damage(data, done, at_end)
+                batch.damages.append(Damage(Position(self.position.segment, offset + done), damage))
+                done += len(damage)
+        self.position = Position(self.position.segment, offset + done)
+        return done > 0
+
+    def _record(self, data: bytes, offset: int) -> tuple[CallRecord | None, int]:
+        """The record at an offset and its frame's size; (None, 0) when bytes lack, (None, 1) when they are
+        wrong.
+        """
+        payload = decode_frame(data, offset)
+        if payload is Fault.SHORT:
+            return None, 0
+        if isinstance(payload, Fault):
+            return None, 1
+        try:
+            return self._decode(payload), FRAME_HEAD_BYTES + len(payload)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            return None, 1
+
+    def _damage(self, data: bytes, offset: int, at_end: bool) -> bytes:
+        """The bytes from `offset` to the next whole record; to the end, when the segment ends there too."""
+        for begin in range(offset + 1, len(data) - FRAME_HEAD_BYTES):
+            if self._record(data, begin)[0] is not None:
+                return data[offset:begin]
+        # A record may begin among the last bytes of a read that does not reach the segment's end.
+        return data[offset:] if at_end else data[offset : max(offset + 1, len(data) - FRAME_BYTES_MAX)]
+
+    def _descriptor(self) -> int | None:
+        number = self.position.segment
+        if self._open is not None and self._open[0] == number:
+            return self._open[1]
+        self.close()
+        path = segment_path(self.folder, number)
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return None
+        header = os.pread(descriptor, len(HEADER), 0)
+        if header != HEADER:
+            os.close(descriptor)
+            if HEADER.startswith(header):  # made, and not written yet
+                return None
+            raise JournalCorrupt(f"{path} was not written by this version of metergate: {header!r}")
+        self._open = (number, descriptor)
+        return descriptor
+
+
+def end_position(folder: Path, posted: Position) -> Position:
+    """Where the folder's journal ends now by the sizes of its files; `posted` when it has none."""
+    numbers = segment_numbers(folder)
+    if not numbers:
+        return posted
+    try:
+        size = segment_path(folder, numbers[-1]).stat().st_size
+    except FileNotFoundError:
+        return posted
+    return max(posted, Position(numbers[-1], max(size, len(HEADER))))
+
+
+def has_whole_record(folder: Path, begin: Position, end: Position) -> bool:
+    """Whether at least one record lies between two positions: a torn tail is none."""
+    reader = JournalReader(folder, begin)
+    try:
+        batch = reader.read(1)
+    finally:
+        reader.close()
+    return bool(batch.records or batch.damages) and begin < end

@@ -1,0 +1,242 @@
+"""The writer: one live owner for each folder, one `os.write` for each record.
+
+`append` returns when the kernel has the record: nothing that happens to this process can lose it any more. A
+thread syncs to disk what was appended, in groups, beginning at most `sync_s` after the first of a group: that
+much is at risk to a power cut. It never waits for the database and knows nothing of it.
+
+At start the folder of a dead owner is taken over: a torn tail is cut and said so, and a new segment begins.
+"""
+
+import errno
+import logging
+import os
+import threading
+import time
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from ledger.errors import JournalFault, JournalFull
+from ledger.journal.frames import HEADER, encode_frame, is_torn_tail, whole_frames
+from ledger.journal.segments import (
+    FileLock,
+    Position,
+    read_cursor,
+    segment_numbers,
+    segment_path,
+    sync_folder,
+)
+from ledger.record import CallRecord
+
+logger = logging.getLogger(__name__)
+
+SEGMENT_BYTES: Final = 64 * 1024 * 1024  # about 200,000 records: few files, and none too large to read whole
+SYNC_S: Final = 0.05
+# Under this, new calls are refused while the records of those in flight (some 300 bytes each) still find
+# room.
+FREE_BYTES_MIN: Final = 128 * 1024 * 1024
+JOURNAL_BYTES_MAX: Final = (
+    8 * 1024 * 1024 * 1024
+)  # some 25 million records: a day without a database at 300 a second
+ROOM_CHECK_S: Final = 1.0
+
+_sync_file: Final = getattr(os, "fdatasync", os.fsync)  # macOS has fsync alone
+_FULL: Final = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class JournalWriter:
+    """Appends records to the journal of one folder. Used from one thread; syncs from its own."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        segment_bytes: int = SEGMENT_BYTES,
+        sync_s: float = SYNC_S,
+        free_bytes_min: int = FREE_BYTES_MIN,
+        journal_bytes_max: int = JOURNAL_BYTES_MAX,
+    ) -> None:
+        """Takes the folder over. Raises JournalOwned when a live process has it, JournalFault when it cannot
+        write.
+        """
+        self._folder = folder
+        self._segment_bytes = segment_bytes
+        self._sync_s = sync_s
+        self._free_bytes_min = free_bytes_min
+        self._journal_bytes_max = journal_bytes_max
+        self._encode = msgspec.msgpack.Encoder().encode
+        self._lock = FileLock(folder / "lock")
+        try:
+            self._lock.take_or_raise(f"the journal {folder}")
+            number = _take_over(folder)
+            self._descriptor = _new_segment(folder, number)
+        except OSError as error:
+            self._lock.release()
+            raise JournalFault(f"cannot write the journal {folder}: {error.strerror}") from error
+        self._segment = number
+        self._offset = len(HEADER)
+        self._retired: list[int] = []  # descriptors of full segments, to be synced and closed
+        self._sync_fault: OSError | None = None
+        self._room = True
+        self._room_until = 0.0
+        self._dirty = threading.Event()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._sync_in_groups, name=f"sync {folder.name}", daemon=True)
+        self._thread.start()
+
+    @property
+    def position(self) -> Position:
+        """Where the next record will begin."""
+        return Position(self._segment, self._offset)
+
+    def append(self, record: CallRecord) -> None:
+        """Hand one record to the kernel: about 5 us.
+
+        Raises JournalFull when there is no room (nothing of the record is left then), and JournalFault when
+        the disk fails. Callers keep the record then: it exists nowhere else.
+        """
+        if self._sync_fault is not None:
+            raise JournalFault(f"the journal {self._folder} cannot be synced: {self._sync_fault.strerror}")
+        if self._offset >= self._segment_bytes:
+            self._rotate()
+        frame = encode_frame(self._encode(record))
+        try:
+            written = os.write(self._descriptor, frame)
+        except OSError as error:
+            raise self._fault(error) from error
+        if written != len(frame):
+            os.ftruncate(self._descriptor, self._offset)
+            raise JournalFull(f"no room for a record in {self._folder}")
+        self._offset += written
+        if not self._dirty.is_set():
+            self._dirty.set()
+
+    def has_room(self) -> bool:
+        """Whether new calls may be admitted: well before a record could fail. Looks at the disk once a
+        second.
+        """
+        now = time.monotonic()
+        if now >= self._room_until:
+            self._room = self._sync_fault is None and self._measure_room()
+            self._room_until = now + ROOM_CHECK_S
+        return self._room
+
+    def sync(self) -> None:
+        """Have everything appended so far on the disk before returning. Blocks; raises JournalFault."""
+        self._sync()
+        if self._sync_fault is not None:
+            raise JournalFault(f"the journal {self._folder} cannot be synced: {self._sync_fault.strerror}")
+
+    def close(self) -> None:
+        """Sync, and let the folder go. Blocks; raises JournalFault when the last sync failed."""
+        if self._closing.is_set():
+            return
+        self._closing.set()
+        self._dirty.set()
+        self._thread.join()
+        try:
+            self.sync()
+        finally:
+            os.close(self._descriptor)
+            self._lock.release()
+
+    def _rotate(self) -> None:
+        try:
+            descriptor = _new_segment(self._folder, self._segment + 1)
+        except OSError as error:
+            raise self._fault(error) from error
+        self._retired.append(self._descriptor)
+        self._descriptor = descriptor
+        self._segment += 1
+        self._offset = len(HEADER)
+
+    def _fault(self, error: OSError) -> JournalFault:
+        if error.errno in _FULL:
+            self._room_until = 0.0
+            return JournalFull(f"no room for a record in {self._folder}: {error.strerror}")
+        return JournalFault(f"cannot write the journal {self._folder}: {error.strerror}")
+
+    def _measure_room(self) -> bool:
+        try:
+            disk = os.statvfs(self._folder)
+        except OSError:
+            return False
+        if disk.f_bavail * disk.f_frsize < self._free_bytes_min:
+            return False
+        waiting_bytes = self._offset
+        for number in segment_numbers(self._folder):
+            if number != self._segment:
+                try:
+                    waiting_bytes += segment_path(self._folder, number).stat().st_size
+                except FileNotFoundError:  # posted and deleted just now
+                    continue
+        return waiting_bytes <= self._journal_bytes_max
+
+    def _sync_in_groups(self) -> None:
+        while not self._closing.is_set():
+            self._dirty.wait()
+            self._closing.wait(self._sync_s)
+            self._dirty.clear()
+            self._sync()
+
+    def _sync(self) -> None:
+        """Sync what is open. After a failed sync the kernel may have dropped the pages: it is never tried
+        again.
+        """
+        if self._sync_fault is not None:
+            return
+        descriptor = self._descriptor  # only this side closes descriptors, so it stays open
+        try:
+            while self._retired:
+                _sync_file(self._retired[0])
+                os.close(self._retired.pop(0))
+            _sync_file(descriptor)
+        except OSError as error:
+            self._sync_fault = error
+            self._room_until = 0.0
+            logger.error("the journal %s cannot be synced: %s", self._folder, error.strerror)
+
+
+def _take_over(folder: Path) -> int:
+    """Cut the torn tail of the last segment, if it has one; the number of the segment to begin."""
+    numbers = segment_numbers(folder)
+    last = numbers[-1] if numbers else 0
+    if numbers:
+        path = segment_path(folder, last)
+        data = path.read_bytes()
+        if len(data) < len(HEADER):
+            path.unlink()
+        elif data.startswith(HEADER):
+            _cut_torn_tail(path, data)
+    return max(last, read_cursor(folder).segment) + 1
+
+
+def _cut_torn_tail(path: Path, data: bytes) -> None:
+    _, end, fault = whole_frames(data, len(HEADER))
+    if fault is None:
+        return
+    if not is_torn_tail(data, end):
+        # Not what a crash leaves: the poster sets the bytes aside and goes on behind them.
+        logger.error("%s holds bytes that are no record at %d", path, end)
+        return
+    logger.warning("%s: cut a torn record of %d bytes, left by a crash", path, len(data) - end)
+    descriptor = os.open(path, os.O_WRONLY)
+    try:
+        os.ftruncate(descriptor, end)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _new_segment(folder: Path, number: int) -> int:
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    descriptor = os.open(segment_path(folder, number), flags, 0o600)
+    try:
+        os.write(descriptor, HEADER)
+        sync_folder(folder)
+    except OSError:
+        os.close(descriptor)
+        segment_path(folder, number).unlink()
+        raise
+    return descriptor

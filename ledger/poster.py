@@ -1,0 +1,225 @@
+"""The poster: one process a host that brings every journal of a data folder into the ledger database.
+
+    python -m ledger.poster        settings from the environment, as every process of metergate
+
+One for all workers, so that a batch of the whole host is one transaction, a dead worker's journal is posted
+like any other, and no request waits behind a posting. It holds journal/poster.lock; a second one waits for
+its turn. The order is: commit, then the cursors, then delete what is wholly posted; a crash in between posts
+again, which adds nothing.
+
+While the database is away it tries again, ever less often, and the journals keep the records. At SIGTERM it
+posts what is there and leaves; a second one makes it leave at once.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+from ledger.database import Database
+from ledger.errors import DatabaseFault, DatabaseUnavailable, JournalCorrupt, JournalFault
+from ledger.journal.reader import Batch, Damage, JournalReader
+from ledger.journal.segments import (
+    FileLock,
+    Position,
+    folders,
+    journal_root,
+    read_cursor,
+    segment_numbers,
+    segment_path,
+    write_cursor,
+)
+from ledger.posting import BATCH_RECORDS_MAX, NOTHING_POSTED, PostResult, post
+from ledger.prices import PriceBook
+from ledger.record import CallRecord
+
+logger = logging.getLogger(__name__)
+
+POLL_S: Final = 0.1  # what a record waits for at most; looking costs some 30 us a folder
+BACKOFF_S_MAX: Final = 5.0
+DRAIN_S_MAX: Final = 10.0
+COMPLAINT_S: Final = 60.0  # a lasting trouble is said once a minute
+
+
+def wall_clock_us() -> int:
+    """Microseconds since the Unix epoch."""
+    return time.time_ns() // 1000
+
+
+def poster_lock(data_dir: Path) -> FileLock:
+    """The lock that makes a process the poster of a data folder."""
+    return FileLock(journal_root(data_dir) / "poster.lock")
+
+
+class Poster:
+    """Posts what the journals of one data folder hold. Whoever makes one holds the poster's lock."""
+
+    def __init__(
+        self,
+        database: Database,
+        data_dir: Path,
+        price_book: PriceBook,
+        clock: Callable[[], int] = wall_clock_us,
+    ) -> None:
+        """`clock` gives microseconds since the epoch."""
+        self._database = database
+        self._data_dir = data_dir
+        self._price_book = price_book
+        self._clock = clock
+        self._readers: dict[Path, JournalReader] = {}
+        self._complained: dict[str, float] = {}
+
+    async def turn(self) -> PostResult:
+        """Post one batch of what is there: one transaction for all folders. Raises DatabaseFault."""
+        records: list[CallRecord] = []
+        batches: list[tuple[JournalReader, Position, Batch]] = []
+        for reader in self._known_readers():
+            begin = reader.position
+            batch = self._read(reader, BATCH_RECORDS_MAX - len(records))
+            if batch is not None and batch.end != begin:
+                batches.append((reader, begin, batch))
+                records.extend(batch.records)
+            if len(records) >= BATCH_RECORDS_MAX:
+                break
+        try:
+            result = NOTHING_POSTED
+            if records:
+                async with self._database.write() as session:
+                    result = await post(session, records, self._price_book, self._clock())
+            for reader, _, batch in batches:
+                for damage in batch.damages:
+                    self._set_aside(reader.folder, damage)
+                write_cursor(reader.folder, batch.end)
+                self._delete_posted(reader.folder, batch.end)
+        except BaseException:
+            for reader, begin, _ in batches:
+                reader.position = begin
+            raise
+        return result
+
+    async def drain(self) -> PostResult:
+        """Turns until there is nothing more. Raises DatabaseFault."""
+        total = NOTHING_POSTED
+        while (result := await self.turn()) != NOTHING_POSTED:
+            total += result
+        return total
+
+    async def follow(self, stopping: asyncio.Event) -> None:
+        """Post as records come, until told to stop; then what is there."""
+        backoff_s = POLL_S
+        while not stopping.is_set():
+            try:
+                result = await self.turn()
+                backoff_s = POLL_S
+                if result.inserted + result.duplicates >= BATCH_RECORDS_MAX:
+                    continue
+            except DatabaseFault as fault:
+                self._complain("database", f"cannot post now, the journals keep the records: {fault}")
+                backoff_s = min(backoff_s * 2, BACKOFF_S_MAX)
+            except Exception:
+                # A fault of ours or of a full disk: nothing is lost by trying again, and much by going away.
+                logger.exception("posting failed; trying again in %.1f s", backoff_s)
+                backoff_s = min(backoff_s * 2, BACKOFF_S_MAX)
+            await _pause(stopping, backoff_s)
+        try:
+            await asyncio.wait_for(self.drain(), DRAIN_S_MAX)
+        except (DatabaseFault, TimeoutError) as fault:
+            logger.warning("left unposted, for the next start: %s", fault or "the time is up")
+
+    def close(self) -> None:
+        """Close the segments."""
+        for reader in self._readers.values():
+            reader.close()
+
+    def _known_readers(self) -> list[JournalReader]:
+        for folder in folders(self._data_dir):
+            if folder not in self._readers:
+                try:
+                    self._readers[folder] = JournalReader(folder, read_cursor(folder))
+                except JournalFault as fault:
+                    self._complain(str(folder), str(fault))
+        return list(self._readers.values())
+
+    def _read(self, reader: JournalReader, records_max: int) -> Batch | None:
+        try:
+            return reader.read(records_max)
+        except (JournalCorrupt, OSError) as fault:
+            self._complain(str(reader.folder), f"cannot read the journal {reader.folder}: {fault}")
+            return None
+
+    def _set_aside(self, folder: Path, damage: Damage) -> None:
+        """Keep bytes that are no record for people to look at, and say so."""
+        place = damage.position
+        path = (
+            journal_root(self._data_dir) / "quarantine" / f"{folder.name}-{place.segment:012d}-{place.offset}"
+        )
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(damage.data)
+        logger.error("%d bytes of %s are no record; they are kept in %s", len(damage.data), folder, path)
+
+    def _delete_posted(self, folder: Path, posted: Position) -> None:
+        for number in segment_numbers(folder):
+            if number < posted.segment:
+                segment_path(folder, number).unlink(missing_ok=True)
+
+    def _complain(self, about: str, line: str) -> None:
+        now = time.monotonic()
+        if now - self._complained.get(about, -COMPLAINT_S) >= COMPLAINT_S:
+            self._complained[about] = now
+            logger.error("%s", line)
+
+
+async def drain_once(database: Database, data_dir: Path, currency: str = "USD") -> PostResult:
+    """Post everything that is in the journals now. Raises JournalOwned when a poster is at work, and
+    DatabaseFault.
+    """
+    lock = poster_lock(data_dir)
+    lock.take_or_raise("posting")
+    poster = Poster(database, data_dir, PriceBook(currency))
+    try:
+        return await poster.drain()
+    finally:
+        poster.close()
+        lock.release()
+
+
+async def run(
+    database: Database, data_dir: Path, currency: str, stopping: asyncio.Event, on_ready: Callable[[], None]
+) -> None:
+    """Be the poster until told to stop. Raises DatabaseFault at the start, unless the database may come
+    back.
+    """
+    lock = poster_lock(data_dir)
+    if not lock.take():
+        logger.warning("another poster is at work in %s: waiting for its end", data_dir)
+        while not lock.take():
+            await _pause(stopping, 1.0)
+            if stopping.is_set():
+                return
+    poster = Poster(database, data_dir, PriceBook(currency))
+    try:
+        try:
+            await database.check()
+        except DatabaseUnavailable as fault:
+            logger.warning("starting without the database: %s", fault)
+        on_ready()
+        await poster.follow(stopping)
+    finally:
+        poster.close()
+        lock.release()
+
+
+async def _pause(stopping: asyncio.Event, seconds: float) -> None:
+    """Wait, but not past the wish to stop."""
+    try:
+        await asyncio.wait_for(stopping.wait(), seconds)
+    except TimeoutError:
+        return
+
+
+if __name__ == "__main__":
+    from ledger.process import main
+
+    main()

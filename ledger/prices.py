@@ -1,0 +1,188 @@
+"""Prices: setting a version, listing them, and the book that rates calls.
+
+The price in force when a call started rates it: the tenant's own, else everybody's. A version is never
+changed, and none may begin in the past where a posted row would then be rated differently.
+
+Rating and setting must not pass each other: on SQLite both are writers and there is one at a time; on
+PostgreSQL a posting holds PRICE_LOCK shared and a new price takes it alone.
+"""
+
+import bisect
+from collections import defaultdict
+
+from sqlalchemy import func, or_, text
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col, select
+
+from ledger import changes
+from ledger.errors import NotFound, Refused
+from ledger.ids import new_id
+from ledger.money import PRICE_MICROS_MAX, Rates
+from ledger.tables.prices import PriceVersion
+from ledger.tables.tenancy import Tenant
+from ledger.tables.usage import UsageRow
+
+PRICE_LOCK = 0x6D67_0003
+CHANGED = "price.set"
+MODEL_CHARS_MAX = 512  # vLLM takes paths as model names
+DEFAULT_CURRENCY = "USD"
+
+
+async def set_price(
+    session: AsyncSession,
+    model: str,
+    rates: Rates,
+    now_us: int,
+    *,
+    tenant_id: str | None = None,
+    currency: str = DEFAULT_CURRENCY,
+    from_us: int | None = None,
+) -> PriceVersion:
+    """A new version from `from_us` on (None: now), for everybody or for one tenant.
+
+    Raises NotFound for the tenant; Refused for an impossible price, a second version at the same instant, and
+    a beginning in the past of rows that are already rated.
+    """
+    _check(model, rates, currency)
+    if tenant_id is not None and await session.get(Tenant, tenant_id) is None:
+        raise NotFound("tenant", tenant_id)
+    if session.get_bind().dialect.name == "postgresql":
+        await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": PRICE_LOCK})
+    versions = await list_prices(session, model=model, tenant_id=tenant_id)
+    begins = [version.effective_from_us for version in versions if version.tenant_id == tenant_id]
+    if from_us is None:
+        # Hosts' clocks differ by a little: "now" is after whatever was posted already.
+        from_us = now_us
+        posted_us = await _last_rated_us(session, model, tenant_id, from_us, None)
+        if posted_us is not None:
+            from_us = posted_us + 1
+        while from_us in begins:
+            from_us += 1
+    elif from_us in begins:
+        raise Refused(f"{model} already has a price that begins at that instant")
+    else:
+        until_us = min((begin for begin in begins if begin > from_us), default=None)
+        if await _last_rated_us(session, model, tenant_id, from_us, until_us) is not None:
+            raise Refused(
+                f"calls of {model} after that time are already rated: a price cannot begin before them"
+            )
+    version = PriceVersion(
+        id=new_id("price_"),
+        model=model,
+        tenant_id=tenant_id,
+        currency=currency,
+        input_micros_per_mtok=rates.input_micros_per_mtok,
+        cached_input_micros_per_mtok=rates.cached_input_micros_per_mtok,
+        output_micros_per_mtok=rates.output_micros_per_mtok,
+        request_micros=rates.request_micros,
+        effective_from_us=from_us,
+        created_us=now_us,
+    )
+    session.add(version)
+    await changes.append(session, CHANGED, version.id, now_us)
+    return version
+
+
+async def list_prices(
+    session: AsyncSession, *, model: str | None = None, tenant_id: str | None = None
+) -> list[PriceVersion]:
+    """Every version, by model, then tenant (everybody's first), then time; `tenant_id` leaves out other
+    tenants'.
+    """
+    query = select(PriceVersion)
+    if model is not None:
+        query = query.where(col(PriceVersion.model) == model)
+    if tenant_id is not None:
+        query = query.where(
+            or_(col(PriceVersion.tenant_id).is_(None), col(PriceVersion.tenant_id) == tenant_id)
+        )
+    found = list((await session.execute(query)).scalars())
+    return sorted(found, key=lambda price: (price.model, price.tenant_id or "", price.effective_from_us))
+
+
+def rates_of(version: PriceVersion) -> Rates:
+    """What a version charges."""
+    return Rates(
+        input_micros_per_mtok=version.input_micros_per_mtok,
+        cached_input_micros_per_mtok=version.cached_input_micros_per_mtok,
+        output_micros_per_mtok=version.output_micros_per_mtok,
+        request_micros=version.request_micros,
+    )
+
+
+class PriceBook:
+    """All versions in memory. `refresh` before rating, in the transaction that rates."""
+
+    def __init__(self, currency: str = DEFAULT_CURRENCY) -> None:
+        """`currency` is what unpriced rows say."""
+        self.currency = currency
+        self._seen: int | None = None  # the newest change that is in here
+        self._begins: dict[tuple[str, str | None], list[int]] = {}
+        self._versions: dict[tuple[str, str | None], list[PriceVersion]] = {}
+
+    async def refresh(self, session: AsyncSession) -> None:
+        """Read the prices again if the change log has a new one: one query when it has not."""
+        latest = await changes.latest(session)
+        if self._seen is not None and latest > self._seen:
+            news = await changes.since(session, self._seen)
+            if len(news) < changes.AT_ONCE_MAX and all(change.kind != CHANGED for change in news):
+                self._seen = latest
+        if self._seen is None or latest != self._seen:
+            await self._load(session)
+            self._seen = latest
+
+    def in_force(self, model: str, tenant_id: str, at_us: int) -> PriceVersion | None:
+        """The version that rates a call that started at `at_us`; None when the model is free then."""
+        own = self._at((model, tenant_id), at_us)
+        return own if own is not None else self._at((model, None), at_us)
+
+    def _at(self, key: tuple[str, str | None], at_us: int) -> PriceVersion | None:
+        begins = self._begins.get(key)
+        if begins is None:
+            return None
+        place = bisect.bisect_right(begins, at_us)
+        return self._versions[key][place - 1] if place else None
+
+    async def _load(self, session: AsyncSession) -> None:
+        versions: dict[tuple[str, str | None], list[PriceVersion]] = defaultdict(list)
+        for version in await list_prices(session):
+            versions[version.model, version.tenant_id].append(version)
+        self._versions = dict(versions)
+        self._begins = {key: [v.effective_from_us for v in found] for key, found in versions.items()}
+
+
+async def _last_rated_us(
+    session: AsyncSession, model: str, tenant_id: str | None, from_us: int, until_us: int | None
+) -> int | None:
+    """When the last posted call started that a version over [from_us, until_us) would rate; None when none
+    did.
+    """
+    query = select(func.max(UsageRow.started_us)).where(
+        col(UsageRow.model) == model, col(UsageRow.started_us) >= from_us
+    )
+    if until_us is not None:
+        query = query.where(col(UsageRow.started_us) < until_us)
+    if tenant_id is not None:
+        query = query.where(col(UsageRow.tenant_id) == tenant_id)
+    else:
+        # A tenant's own price is untouched by everybody's.
+        own = select(PriceVersion.id).where(col(PriceVersion.tenant_id).is_not(None))
+        query = query.where(
+            or_(col(UsageRow.price_version_id).is_(None), col(UsageRow.price_version_id).not_in(own))
+        )
+    return (await session.execute(query)).scalar_one()
+
+
+def _check(model: str, rates: Rates, currency: str) -> None:
+    if not model or len(model) > MODEL_CHARS_MAX or not model.isprintable():
+        raise Refused(f"a model's name has 1 to {MODEL_CHARS_MAX} printable characters")
+    for micros in (
+        rates.input_micros_per_mtok,
+        rates.cached_input_micros_per_mtok,
+        rates.output_micros_per_mtok,
+        rates.request_micros,
+    ):
+        if not 0 <= micros <= PRICE_MICROS_MAX:
+            raise Refused("a price is zero or more, and at most ten million units of currency")
+    if len(currency) != 3 or not currency.isascii() or not currency.isalpha() or not currency.isupper():
+        raise Refused("a currency is three capital letters, such as USD")

@@ -1,0 +1,67 @@
+"""The poster as a process: settings, signals, and the two pipes to the supervisor that started it.
+
+METERGATE_READY_FD: `ready` is written there once the poster is at work. METERGATE_LIFE_FD: its end means that
+the supervisor is gone, which is a wish to stop. Exit status: 0 after a wish to stop, 1 with one line when it
+cannot serve.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+
+from ledger.database import Database
+from ledger.errors import LedgerError
+from ledger.poster import run
+from ledger.settings import LedgerSettings, load
+
+
+def main() -> None:
+    """Run until told to stop."""
+    logging.basicConfig(level=logging.INFO, format="poster: %(levelname)s %(message)s", stream=sys.stderr)
+    try:
+        asyncio.run(_serve(load(LedgerSettings)))
+    except LedgerError as error:
+        sys.exit(f"poster: {error}")
+    except asyncio.CancelledError:  # hurried
+        sys.exit(0)
+
+
+async def _serve(settings: LedgerSettings) -> None:
+    stopping = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    serving = asyncio.current_task()
+    assert serving is not None
+
+    def stop() -> None:
+        if stopping.is_set():
+            serving.cancel()
+        stopping.set()
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+    life = os.environ.get("METERGATE_LIFE_FD")
+    if life is not None:
+        loop.add_reader(int(life), _watch_life, int(life), stopping)
+    database = Database(settings.database_url, pool_size=1)
+    try:
+        await run(database, settings.data_dir, settings.currency, stopping, _say_ready)
+    finally:
+        await database.close()
+
+
+def _watch_life(descriptor: int, stopping: asyncio.Event) -> None:
+    """Called when there is something to read: nothing is ever written there, so it is the end."""
+    if not os.read(descriptor, 1):
+        asyncio.get_running_loop().remove_reader(descriptor)
+        stopping.set()
+
+
+def _say_ready() -> None:
+    ready = os.environ.get("METERGATE_READY_FD")
+    if ready is not None:
+        with contextlib.suppress(OSError):
+            os.write(int(ready), b"ready\n")
+            os.close(int(ready))

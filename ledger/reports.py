@@ -1,0 +1,168 @@
+"""Reads: totals and days from the rollups, rows in pages.
+
+Sums are exact: PostgreSQL adds in NUMERIC, SQLite adds high and low parts, since its SUM fails past 64 bits.
+Amounts of different currencies are never added. Rollups are of whole hours, so their spans begin and end on
+hours (UTC).
+"""
+
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import ColumnElement, Row, Select, String, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import TypeDecorator
+
+from ledger.errors import Refused
+from ledger.periods import DAY_US, HOUR_US
+from ledger.tables import Table
+
+PAGE_ROWS = 1000
+
+Grouping = Literal["tenant_id", "project_id", "api_key_id", "model", "endpoint", "usage_source"]
+
+# One call as the table `usage` has it: attributes are its columns' names.
+UsageLine = Row[Any]
+
+_ROWS = Table.metadata.tables["usage"]
+_HOURS = Table.metadata.tables["usage_hour"]
+_SPLIT = 10**9  # a high part stays under 2**34: four billion rows can be added before a sum of them fails
+
+
+@dataclass(frozen=True, slots=True)
+class UsageFilter:
+    """Calls that started in [from_us, until_us) and match every id given; None matches everything."""
+
+    from_us: int | None = None
+    until_us: int | None = None
+    tenant_id: str | None = None
+    project_id: str | None = None
+    api_key_id: str | None = None
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class UsageTotal:
+    """Sums in one currency. `group` has a value for each grouping asked for; `day_us` is None unless by
+    day.
+    """
+
+    currency: str
+    calls: int
+    prompt_tokens: int
+    cached_prompt_tokens: int
+    completion_tokens: int
+    amount_picos: int
+    group: tuple[str, ...] = ()
+    day_us: int | None = None
+
+
+async def usage_totals(
+    session: AsyncSession, wanted: UsageFilter, by: Sequence[Grouping] = ()
+) -> list[UsageTotal]:
+    """One total for each currency, and for each value of the groupings `by`, in their order.
+
+    Raises Refused for a span that does not begin and end on an hour.
+    """
+    return [_total(row, None, by) for row in await session.execute(_sums(wanted, None, by))]
+
+
+async def daily(session: AsyncSession, wanted: UsageFilter, by: Sequence[Grouping] = ()) -> list[UsageTotal]:
+    """As usage_totals, for each UTC day, the oldest first."""
+    day = (_HOURS.c.hour_us - _HOURS.c.hour_us % DAY_US).label("day_us")
+    return [_total(row, row.day_us, by) for row in await session.execute(_sums(wanted, day, by))]
+
+
+async def usage_rows(
+    session: AsyncSession, wanted: UsageFilter, page_rows: int = PAGE_ROWS
+) -> AsyncIterator[UsageLine]:
+    """Every row that matches, by its start and then its id; read in pages, each after the last of the one
+    before.
+    """
+    query = _filtered(select(_ROWS), wanted, _ROWS.c.started_us)
+    query = query.order_by(_ROWS.c.started_us, _ROWS.c.request_id).limit(page_rows)
+    page = query
+    while True:
+        rows = (await session.execute(page)).all()
+        for row in rows:
+            yield row
+        if len(rows) < page_rows:
+            return
+        last = rows[-1]
+        page = query.where(
+            tuple_(_ROWS.c.started_us, _ROWS.c.request_id) > tuple_(last.started_us, last.request_id)
+        )
+
+
+class ExactSum(FunctionElement[int]):
+    """The exact sum of a column of integers, 0 over no rows."""
+
+    inherit_cache = True
+    name = "exact_sum"
+
+    class Parts(TypeDecorator[int]):
+        """What the databases give for it, as an integer."""
+
+        impl = String
+        cache_ok = True
+
+        def process_result_value(self, value: Any, dialect: Any) -> int:
+            """SQLite gives "high:low", PostgreSQL the digits."""
+            high, _, low = value.rpartition(":")
+            return int(high or 0) * _SPLIT + int(low)
+
+    type = Parts()
+
+
+@compiles(ExactSum, "sqlite")
+def _sqlite_sum(element: ExactSum, compiler: Any, **kw: Any) -> str:
+    column = compiler.process(element.clauses, **kw)
+    # Both / and % go towards zero, so the parts of a negative amount are both negative and add up as well.
+    return f"coalesce(sum({column} / {_SPLIT}) || ':' || sum({column} % {_SPLIT}), '0')"
+
+
+@compiles(ExactSum)
+def _numeric_sum(element: ExactSum, compiler: Any, **kw: Any) -> str:
+    return f"CAST(coalesce(sum({compiler.process(element.clauses, **kw)}), 0) AS TEXT)"
+
+
+_SUMMED = ("calls", "prompt_tokens", "cached_prompt_tokens", "completion_tokens", "amount_picos")
+
+
+def _sums(wanted: UsageFilter, day: ColumnElement[int] | None, by: Sequence[Grouping]) -> Select[Any]:
+    for bound in (wanted.from_us, wanted.until_us):
+        if bound is not None and bound % HOUR_US:
+            raise Refused("totals are of whole hours: begin and end on an hour")
+    keys: list[ColumnElement[Any]] = [*([] if day is None else [day]), *(_HOURS.c[name] for name in by)]
+    keys.append(_HOURS.c.currency)
+    sums = [ExactSum(_HOURS.c[name]).label(name) for name in _SUMMED]
+    query = select(*keys, *sums).group_by(*keys).order_by(*keys)
+    return _filtered(query, wanted, _HOURS.c.hour_us)
+
+
+def _filtered(query: Select[Any], wanted: UsageFilter, time: ColumnElement[int]) -> Select[Any]:
+    columns = query.get_final_froms()[0].c
+    if wanted.from_us is not None:
+        query = query.where(time >= wanted.from_us)
+    if wanted.until_us is not None:
+        query = query.where(time < wanted.until_us)
+    for name in ("tenant_id", "project_id", "api_key_id", "model"):
+        value = getattr(wanted, name)
+        if value is not None:
+            query = query.where(columns[name] == value)
+    return query
+
+
+def _total(row: UsageLine, day_us: int | None, by: Sequence[Grouping]) -> UsageTotal:
+    return UsageTotal(
+        currency=row.currency,
+        calls=row.calls,
+        prompt_tokens=row.prompt_tokens,
+        cached_prompt_tokens=row.cached_prompt_tokens,
+        completion_tokens=row.completion_tokens,
+        amount_picos=row.amount_picos,
+        group=tuple(str(getattr(row, name)) for name in by),
+        day_us=day_us,
+    )

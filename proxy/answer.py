@@ -1,0 +1,94 @@
+"""The client's side of one call: what is sent back, over ASGI.
+
+Owns the order of ASGI's messages and the headers of an answer. Knows nothing of engines or usage.
+"""
+
+from collections.abc import Awaitable, Callable, Coroutine, Generator, MutableMapping
+from contextlib import suppress
+from time import monotonic
+from typing import Any
+
+from proxy import headers
+from proxy.errors import ApiError
+
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Coroutine[Any, Any, None]]
+
+
+class Answer:
+    """One answer. `organization` is the tenant's id, once it is known."""
+
+    __slots__ = ("_began", "_send", "organization", "request_id", "started")
+
+    def __init__(self, request_id: str, send: Send) -> None:
+        self._began = monotonic()
+        self._send = send
+        self.request_id = request_id
+        self.organization: str | None = None
+        self.started = False
+
+    async def whole(self, status: int, content_type: bytes, body: bytes, more: headers.Headers | None = None) -> None:
+        """Answers in one piece."""
+        await self._start(status, content_type, len(body), more)
+        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def error(self, error: ApiError) -> None:
+        """Answers with an error."""
+        await self.whole(error.status, headers.JSON, error.body(), error.headers())
+
+    async def start_stream(self) -> None:
+        """Begins a stream of events."""
+        await self._start(200, headers.EVENT_STREAM, None, None)
+
+    def part(self, data: bytes) -> "Part":
+        """The next bytes of a stream, to be begun by hand."""
+        return Part(self._send({"type": "http.response.body", "body": data, "more_body": True}))
+
+    async def end(self) -> None:
+        """Ends a stream."""
+        await self._send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    async def _start(
+        self, status: int, content_type: bytes, length: int | None, more: headers.Headers | None
+    ) -> None:
+        self.started = True
+        elapsed_ms = int((monotonic() - self._began) * 1000)
+        lines = headers.answer(self.request_id, self.organization, elapsed_ms, content_type, length)
+        if more:
+            lines += more
+        await self._send({"type": "http.response.start", "status": status, "headers": lines})
+
+
+class Part:
+    """A send that is begun by hand, in a callback, and awaited only if the client is too slow to take it.
+
+    A server's `send` waits for nothing while its buffer has room, so its coroutine ends in the first step; a task
+    switch for every chunk would cost more than all else that is done with it. Where it does wait, awaiting
+    this object takes it to its end from where it stopped.
+    """
+
+    __slots__ = ("_coroutine", "_waiting_for")
+
+    def __init__(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        self._coroutine = coroutine
+        self._waiting_for: Any = None
+
+    def begin(self) -> bool:
+        """Takes the first step; True if that was all."""
+        try:
+            self._waiting_for = self._coroutine.send(None)
+        except StopIteration:
+            return True
+        return False
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        waiting_for = self._waiting_for
+        with suppress(StopIteration):
+            while True:
+                try:
+                    sent = yield waiting_for
+                except BaseException as error:
+                    waiting_for = self._coroutine.throw(error)
+                else:
+                    waiting_for = self._coroutine.send(sent)

@@ -1,0 +1,176 @@
+"""The data plane as one ASGI application: authenticate -> read -> admit -> relay -> settle.
+
+Owns which path goes where, the bounds on a request's head and body, and that every failure is answered in OpenAI's shape. Its parts come
+through the constructor; `proxy.worker` puts them together. Must not know SQL or sockets.
+"""
+
+import logging
+from collections.abc import Callable
+from typing import Any, Final
+from urllib.parse import unquote
+
+from ledger.ids import new_request_id
+from ledger.principals import Principal
+from proxy import errors, headers, pages
+from proxy.admission import Admission
+from proxy.answer import Answer, Receive, Send
+from proxy.auth import Authenticator
+from proxy.backends import Backends
+from proxy.call import read_call
+from proxy.endpoints import ENDPOINTS, Endpoint
+from proxy.fields import Limits
+from proxy.metrics import Metrics
+from proxy.relay import Relay
+from proxy.settlement import SettledCalls, Settlement
+
+_MODELS: Final = "/v1/models"
+
+_log = logging.getLogger("metergate.app")
+
+
+class DataPlane:
+    """The application. `salt_of(tenant_id)` gives a tenant's cache salt, or None where the cache is shared."""
+
+    def __init__(
+        self,
+        *,
+        authenticator: Authenticator,
+        admission: Admission,
+        backends: Backends,
+        relay: Relay,
+        settled: SettledCalls,
+        metrics: Metrics,
+        limits: Limits,
+        max_body_bytes: int,
+        max_header_bytes: int,
+        salt_of: Callable[[str], str | None],
+        now_us: Callable[[], int],
+    ) -> None:
+        self._authenticator = authenticator
+        self._admission = admission
+        self._backends = backends
+        self._relay = relay
+        self._settled = settled
+        self._metrics = metrics
+        self._limits = limits
+        self._max_body_bytes = max_body_bytes
+        self._max_header_bytes = max_header_bytes
+        self._salt_of = salt_of
+        self._now_us = now_us
+
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+        """Answers one request."""
+        if scope["type"] != "http":
+            raise RuntimeError(f"no {scope['type']} here")
+        path = scope["path"]
+        endpoint = ENDPOINTS.get(path)
+        name = endpoint.name if endpoint else "other"
+        answer = Answer(new_request_id(), send)
+        try:
+            if headers.size(scope["headers"]) > self._max_header_bytes:
+                raise errors.HeadTooLarge("The headers of your request are too large.")
+            if endpoint is not None:
+                await self._call(endpoint, scope, receive, answer)
+            else:
+                await self._page(path, scope, answer)
+            status = 200
+        except errors.ApiError as error:
+            status = error.status
+            if not answer.started:
+                await answer.error(error)
+        except Exception:
+            _log.exception("request %s failed", answer.request_id)
+            status = 500
+            if answer.started:
+                raise
+            await answer.error(errors.EngineFault("The server had an error while processing your request."))
+        self._metrics.answered(name, status)
+
+    async def _call(self, endpoint: Endpoint, scope: dict[str, Any], receive: Receive, answer: Answer) -> None:
+        """One call that an engine answers."""
+        if scope["method"] != "POST":
+            raise errors.MethodRefused(f"Not allowed to {scope['method']} on {endpoint.path}. Use POST.")
+        principal = await self._authenticate(scope, answer)
+        body = await self._body(scope, receive)
+        models = self._backends.models()
+        call = read_call(endpoint, body, self._limits, models[0].id if len(models) == 1 else None)
+        self._admission.admit(principal, call)
+        settlement = Settlement(
+            self._settled, self._metrics.settled, self._now_us, answer.request_id, principal, call
+        )
+        sent = call.engine_body(self._salt_of(principal.tenant_id))
+        await self._relay.carry(call, sent, settlement, answer, receive)
+
+    async def _authenticate(self, scope: dict[str, Any], answer: Answer) -> Principal:
+        secret = headers.secret_in(scope["headers"])
+        principal = self._authenticator.cached(secret)
+        if principal is None:
+            assert secret is not None
+            principal = await self._authenticator.find(secret)
+        answer.organization = principal.tenant_id
+        return principal
+
+    async def _body(self, scope: dict[str, Any], receive: Receive) -> bytes:
+        """The whole body. Raises BodyTooLarge, as early as it is known, and ClientGone."""
+        too_large = errors.BodyTooLarge(f"The body of your request is larger than {self._max_body_bytes} bytes.")
+        announced = headers.content_length(scope["headers"])
+        if announced is not None and announced > self._max_body_bytes:
+            raise too_large
+        parts: list[bytes] = []
+        size = 0
+        while True:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                raise errors.ClientGone("The client closed the connection.")
+            parts.append(message.get("body", b""))
+            size += len(parts[-1])
+            if size > self._max_body_bytes:
+                raise too_large
+            if not message.get("more_body", False):
+                return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    async def _page(self, path: str, scope: dict[str, Any], answer: Answer) -> None:
+        """What is answered without an engine."""
+        page = path.rstrip("/") or "/"
+        if page not in _PAGES and page != _MODELS and not page.startswith(_MODELS + "/"):
+            raise errors.PathUnknown(f"Unknown request URL: {scope['method']} {path[:200]}.")
+        if scope["method"] not in ("GET", "HEAD"):
+            raise errors.MethodRefused(f"Not allowed to {scope['method']} on {path[:200]}. Use GET.")
+        status, content_type, body = 200, headers.JSON, b""
+        if page == "/":
+            body = pages.front()
+        elif page == "/healthz":
+            body = pages.health()
+        elif page == "/readyz":
+            status, body = pages.readiness(self._problems())
+        elif page in ("/docs", "/openapi.json") or page.startswith("/docs/"):
+            from proxy import docs  # loaded when somebody looks: pydantic's schemas cost memory and time  # noqa: PLC0415
+
+            content_type, body = docs.page(page)
+        else:
+            await self._authenticate(scope, answer)
+            body = self._models(page)
+        await answer.whole(status, content_type, body)
+
+    def _models(self, page: str) -> bytes:
+        models = self._backends.models()
+        if page == _MODELS:
+            return pages.model_list(models)
+        wanted = unquote(page.removeprefix(_MODELS + "/"))
+        for model in models:
+            if model.id == wanted:
+                return pages.model_page(model)
+        raise errors.model_unknown(wanted[:200])
+
+    def _problems(self) -> list[str]:
+        problems = []
+        if not self._backends.any_healthy():
+            problems.append("no engine answers")
+        if not self._authenticator.ledger_answers:
+            problems.append("the ledger's database does not answer")
+        if self._admission.stopping:
+            problems.append("shutting down")
+        return problems
+
+
+_PAGES: Final = frozenset({"/", "/healthz", "/readyz", "/docs", "/openapi.json"})

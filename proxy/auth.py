@@ -1,0 +1,164 @@
+"""Who is calling: from a request's secret to its principal.
+
+Owns the cache of principals and its truth: the worker follows the ledger's change log, and what changed is forgotten
+within FOLLOW_SECONDS. Rules:
+
+- A malformed secret never reaches the database; nor does an unknown one twice within UNKNOWN_SECONDS.
+- Calls that miss the cache for the same key share one query.
+- A query that was under way while the log told of a change is not kept: it may have read what was before.
+- Secrets are not kept, only their digests.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final
+
+from ledger import changes
+from ledger.database import Database
+from ledger.errors import DatabaseFault
+from ledger.keys import digest, is_well_formed, redact
+from ledger.principals import Principal, find_principal
+from proxy.errors import AccessBlocked, KeyIncorrect, KeyMissing, LedgerUnavailable
+
+FOLLOW_SECONDS: Final = 0.4
+UNKNOWN_SECONDS: Final = 2.0
+CACHED_MAX: Final = 50_000
+"""About 25 MB of principals; the oldest go first. A key that was pushed out costs one query."""
+
+_log = logging.getLogger("metergate.auth")
+
+
+class Authenticator:
+    """Turns secrets into principals. `now_us` is the clock."""
+
+    def __init__(self, database: Database, pepper: bytes, now_us: Callable[[], int]) -> None:
+        self._database = database
+        self._pepper = pepper
+        self._now_us = now_us
+        self._known: dict[bytes, Principal] = {}
+        self._unknown: dict[bytes, int] = {}
+        self._asking: dict[bytes, asyncio.Task[Principal | None]] = {}
+        self._generation = 0
+        self._seen = 0
+        self._follower: asyncio.Task[None] | None = None
+        self.ledger_answers = True
+        self.on_change: list[Callable[[], None]] = []
+
+    async def start(self) -> None:
+        """Begins to follow the change log. Raises DatabaseFault."""
+        async with self._database.read() as session:
+            self._seen = await changes.latest(session)
+        self._follower = asyncio.create_task(self._follow())
+
+    async def stop(self) -> None:
+        """Stops following."""
+        if self._follower:
+            self._follower.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._follower
+
+    def cached(self, secret: bytes | None) -> Principal | None:
+        """The principal without waiting, if it is in the cache and may call. Raises the same errors as `find`."""
+        if secret is None:
+            raise KeyMissing(
+                "You didn't provide an API key. Send it in the Authorization header: `Authorization: Bearer YOUR_KEY`."
+            )
+        principal = self._known.get(digest(self._pepper, secret))
+        if principal is not None:
+            return self._checked(principal, secret)
+        if not is_well_formed(secret):
+            raise _incorrect(secret)
+        return None
+
+    async def find(self, secret: bytes) -> Principal:
+        """The principal of a well-formed secret, from the ledger.
+
+        Raises KeyIncorrect, AccessBlocked, LedgerUnavailable.
+        """
+        key = digest(self._pepper, secret)
+        if self._unknown.get(key, 0) > self._now_us():
+            raise _incorrect(secret)
+        task = self._asking.get(key)
+        if task is None:
+            task = self._asking[key] = asyncio.create_task(self._ask(key))
+        try:
+            principal = await asyncio.shield(task)
+        except DatabaseFault as error:
+            raise LedgerUnavailable("The key cannot be checked at the moment. Try again.") from error
+        if principal is None:
+            raise _incorrect(secret)
+        return self._checked(principal, secret)
+
+    async def _ask(self, key: bytes) -> Principal | None:
+        try:
+            while True:
+                generation = self._generation
+                async with self._database.read() as session:
+                    principal = await find_principal(session, key)
+                if generation == self._generation:
+                    break
+        finally:
+            del self._asking[key]
+        if principal is None:
+            _bound(self._unknown)
+            self._unknown[key] = self._now_us() + int(UNKNOWN_SECONDS * 1e6)
+        else:
+            _bound(self._known)
+            self._known[key] = principal
+        return principal
+
+    def _checked(self, principal: Principal, secret: bytes) -> Principal:
+        if principal.is_active(self._now_us()):
+            return principal
+        if principal.tenant_state != "active":
+            raise AccessBlocked("Your organization is blocked. Contact its administrator.")
+        if principal.project_state != "active":
+            raise AccessBlocked(f"The project of this key is {principal.project_state}.")
+        if principal.key_state == "blocked":
+            raise AccessBlocked("This API key is blocked. Contact the administrator of its project.")
+        if principal.key_state == "active":
+            raise KeyIncorrect(f"The API key {_shown(secret)} has expired.")
+        raise _incorrect(secret)
+
+    async def _follow(self) -> None:
+        while True:
+            await asyncio.sleep(FOLLOW_SECONDS)
+            try:
+                async with self._database.read() as session:
+                    new = await changes.since(session, self._seen)
+            except DatabaseFault as error:
+                if self.ledger_answers:
+                    _log.warning("%s; cached keys go on", error)
+                self.ledger_answers = False
+                continue
+            self.ledger_answers = True
+            if new:
+                self._seen = new[-1].id or self._seen
+                self._forget({change.subject_id for change in new})
+
+    def _forget(self, subjects: set[str]) -> None:
+        self._generation += 1
+        self._unknown.clear()
+        self._known = {
+            key: principal
+            for key, principal in self._known.items()
+            if not subjects & {principal.api_key_id, principal.project_id, principal.tenant_id}
+        }
+        for notify in self.on_change:
+            notify()
+
+
+def _bound(cache: dict[bytes, Any]) -> None:
+    """Makes room by dropping what came first."""
+    while len(cache) >= CACHED_MAX:
+        del cache[next(iter(cache))]
+
+
+def _shown(secret: bytes) -> str:
+    return redact(secret.decode("ascii", "replace")) if len(secret) > 20 else "***"
+
+
+def _incorrect(secret: bytes) -> KeyIncorrect:
+    return KeyIncorrect(f"Incorrect API key provided: {_shown(secret)}.")

@@ -1,0 +1,79 @@
+"""The data plane's counters, right across workers.
+
+Owns the metrics' names and the way from settled calls to them. Rules: the hot path only appends to a list; once a second the list is added up and
+written to prometheus-client's shared files (PROMETHEUS_MULTIPROC_DIR), where whoever serves /metrics reads every worker's. Labels are
+bounded: no tenant, no key, no path that a client made up.
+"""
+
+import asyncio
+from collections import Counter as Tally
+from typing import Final
+
+from prometheus_client import Counter
+
+from ledger.record import CallRecord
+
+FLUSH_SECONDS: Final = 1.0
+
+REQUESTS: Final = Counter(
+    "metergate_requests", "Requests answered, by endpoint and HTTP status.", ["endpoint", "status"]
+)
+CALLS: Final = Counter(
+    "metergate_calls",
+    "Calls settled, by endpoint, model, how they ended and where their usage comes from.",
+    ["endpoint", "model", "ending", "usage_source"],
+)
+TOKENS: Final = Counter(
+    "metergate_tokens", "Tokens settled, by model; cached are among the input.", ["model", "type"]
+)
+
+
+class Metrics:
+    """Collects what happened; `start` begins to write it down."""
+
+    def __init__(self) -> None:
+        self._records: list[CallRecord] = []
+        self._answers: Tally[tuple[str, int]] = Tally()
+        self._task: asyncio.Task[None] | None = None
+
+    def settled(self, record: CallRecord) -> None:
+        """A call was settled."""
+        self._records.append(record)
+
+    def answered(self, endpoint: str, status: int) -> None:
+        """A request was answered; `endpoint` is one of ours, or "other"."""
+        self._answers[endpoint, status] += 1
+
+    async def start(self) -> None:
+        """Begins to write once a second."""
+        self._task = asyncio.create_task(self._flush_forever())
+
+    async def stop(self) -> None:
+        """Writes what is left."""
+        if self._task:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        self.flush()
+
+    def flush(self) -> None:
+        """Adds up and writes what was collected."""
+        records, self._records = self._records, []
+        answers, self._answers = self._answers, Tally()
+        for (endpoint, status), count in answers.items():
+            REQUESTS.labels(endpoint, status).inc(count)
+        calls: Tally[tuple[str, str, str, str]] = Tally()
+        tokens: Tally[tuple[str, str]] = Tally()
+        for record in records:
+            calls[record.endpoint, record.model, record.ending.value, record.usage_source.value] += 1
+            tokens[record.model, "input"] += record.prompt_tokens
+            tokens[record.model, "cached"] += record.cached_prompt_tokens
+            tokens[record.model, "output"] += record.completion_tokens
+        for labels, count in calls.items():
+            CALLS.labels(*labels).inc(count)
+        for (model, kind), count in tokens.items():
+            TOKENS.labels(model, kind).inc(count)
+
+    async def _flush_forever(self) -> None:
+        while True:
+            await asyncio.sleep(FLUSH_SECONDS)
+            self.flush()

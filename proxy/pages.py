@@ -1,0 +1,72 @@
+"""The answers that need no engine: the front page, health, and the models. pure.
+
+Owns their JSON. What an engine tells of its files (`root`, `parent`, permissions) is not among it.
+"""
+
+from collections.abc import Iterable
+from typing import Any, Final, Protocol
+
+import msgspec
+
+VERSION: Final = "0.1.0"
+
+
+class ModelLike(Protocol):
+    """What a model is listed with."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def created(self) -> int: ...
+    @property
+    def owned_by(self) -> str: ...
+    @property
+    def max_model_len(self) -> int | None: ...
+
+
+def front() -> bytes:
+    """`/`: what this is, and where to go."""
+    return _encode(
+        {
+            "name": "metergate",
+            "version": VERSION,
+            "description": "OpenAI-compatible API. Set your client's base_url to this address followed by /v1.",
+            "docs": "/docs",
+            "endpoints": ["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/models", "/generate"],
+        }
+    )
+
+
+def health() -> bytes:
+    """`/healthz`: this process runs."""
+    return _encode({"status": "ok"})
+
+
+def readiness(problems: Iterable[str]) -> tuple[int, bytes]:
+    """`/readyz`: whether calls can be served, and if not, why: (status, body)."""
+    found = list(problems)
+    return (503, _encode({"status": "not ready", "problems": found})) if found else (200, _encode({"status": "ready"}))
+
+
+def model_list(models: Iterable[ModelLike]) -> bytes:
+    """`/v1/models`, in OpenAI's shape, with vLLM's `max_model_len`."""
+    return _encode({"object": "list", "data": [_model(model) for model in models]})
+
+
+def model_page(model: ModelLike) -> bytes:
+    """`/v1/models/{id}`."""
+    return _encode(_model(model))
+
+
+def _model(model: ModelLike) -> dict[str, Any]:
+    return {
+        "id": model.id,
+        "object": "model",
+        "created": model.created,
+        "owned_by": model.owned_by,
+        "max_model_len": model.max_model_len,
+    }
+
+
+def _encode(page: dict[str, Any]) -> bytes:
+    return msgspec.json.encode(page)

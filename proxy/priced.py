@@ -1,0 +1,62 @@
+"""Which models have a price now, as admission needs to know.
+
+Owns a copy of the price book that follows the change log. The amounts are none of its business: rating happens at posting.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import suppress
+
+from ledger.database import Database
+from ledger.errors import DatabaseFault
+from ledger.prices import PriceBook
+
+_RETRY_SECONDS = 1.0
+_log = logging.getLogger("metergate.priced")
+
+
+class PricedModels:
+    """Answers `is_priced` without waiting. `now_us` is the clock."""
+
+    def __init__(self, database: Database, now_us: Callable[[], int]) -> None:
+        self._database = database
+        self._now_us = now_us
+        self._book = PriceBook()
+        self._stale = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Reads the prices. Raises DatabaseFault."""
+        await self._refresh()
+        self._task = asyncio.create_task(self._follow())
+
+    async def stop(self) -> None:
+        """Stops following."""
+        if self._task:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    def changed(self) -> None:
+        """The ledger has changed somewhere: the prices are read again soon."""
+        self._stale.set()
+
+    def is_priced(self, model: str, tenant_id: str) -> bool:
+        """Whether a call that starts now is rated by a price."""
+        return self._book.in_force(model, tenant_id, self._now_us()) is not None
+
+    async def _refresh(self) -> None:
+        async with self._database.read() as session:
+            await self._book.refresh(session)
+
+    async def _follow(self) -> None:
+        while True:
+            await self._stale.wait()
+            self._stale.clear()
+            try:
+                await self._refresh()
+            except DatabaseFault as error:
+                _log.warning("%s; the prices known go on", error)
+                self._stale.set()
+                await asyncio.sleep(_RETRY_SECONDS)

@@ -1,0 +1,143 @@
+"""The relay: a call goes to an engine, its answer comes back, and what it used is settled.
+
+Reads top-down as the flow. Owns which replica is tried and when another may be, and the unstreamed call; a stream's way is `streaming`'s.
+Rules: another replica is tried only as long as no byte has come; an unstreamed call whose client has left goes on to its end
+and is billed the engine's last word.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from ledger.record import Ending
+from ledger.usage import NO_USAGE, UsageSource
+from proxy import errors, headers
+from proxy.answer import Answer, Receive
+from proxy.backends import Backend, Backends
+from proxy.call import Call
+from proxy.endpoints import GENERATE
+from proxy.generate import simple_answer
+from proxy.metering import UsageMissing, usage_of_answer
+from proxy.settlement import Settlement
+from proxy.streaming import StreamedCall
+from proxy.upstream import EngineGone, EngineSilent, EngineUnreachable, Exchange, UpstreamFault
+
+ANSWER_BYTES_MAX: Final = 256 << 20
+"""The longest unstreamed answer: 2048 embeddings of 4096 floats are about 160 MB of JSON."""
+
+_log = logging.getLogger("metergate.relay")
+
+
+class Relay:
+    """Carries calls to engines and their answers back."""
+
+    def __init__(self, backends: Backends) -> None:
+        self._backends = backends
+        self._streams: set[StreamedCall] = set()
+
+    async def carry(
+        self, call: Call, body: bytes, settlement: Settlement, answer: Answer, receive: Receive
+    ) -> None:
+        """Carries one admitted call to its end. Raises ApiError as long as no byte has gone to the client."""
+        try:
+            if call.stream:
+                await self._stream(call, body, settlement, answer, receive)
+            else:
+                await self._whole(call, body, settlement, answer)
+        except EngineSilent as fault:
+            raise errors.EngineHung("The engine did not answer in time.") from fault
+        except UpstreamFault as fault:
+            raise errors.EngineUnavailable("The engine broke off before it answered. Try again.") from fault
+
+    async def cut(self) -> None:
+        """Ends every stream that is still running, with a clear word to its client; returns when all are settled."""
+        for stream in self._streams:
+            stream.cut()
+        if self._streams:
+            await asyncio.wait([stream.over for stream in self._streams])
+
+    async def _stream(
+        self, call: Call, body: bytes, settlement: Settlement, answer: Answer, receive: Receive
+    ) -> None:
+        stream = StreamedCall(call, settlement, answer)
+        self._streams.add(stream)
+        watch = asyncio.create_task(_gone(receive))
+        watch.add_done_callback(stream.client_left)
+        try:
+            backend = await self._ask(call, body, settlement, stream.begin)
+            stream.events.fingerprint = backend.fingerprints.get(call.model)
+            await stream.run()
+            if stream.events.fingerprint:
+                backend.fingerprints[call.model] = stream.events.fingerprint
+        finally:
+            watch.cancel()
+            self._streams.discard(stream)
+            stream.close()
+
+    async def _whole(self, call: Call, body: bytes, settlement: Settlement, answer: Answer) -> None:
+        status, whole = 0, b""
+
+        async def wait(exchange: Exchange) -> None:
+            nonlocal status, whole
+            whole = await exchange.whole(ANSWER_BYTES_MAX)
+            status = exchange.status
+
+        try:
+            await self._ask(call, body, settlement, wait)
+        except UpstreamFault as fault:
+            # The engine took the call and may have made tokens; nobody knows how many.
+            ending = Ending.ENGINE_HUNG if isinstance(fault, EngineSilent) else Ending.ENGINE_DIED
+            settlement.settle(ending, 503, NO_USAGE, UsageSource.UNRESOLVED)
+            raise
+        except asyncio.CancelledError:
+            settlement.settle(Ending.STOPPED, 503, NO_USAGE, UsageSource.UNRESOLVED)
+            raise
+        settlement.answered()
+        if status != 200:
+            raise errors.from_engine(status, whole, call.model, call.endpoint.input_field)
+        try:
+            usage, source = usage_of_answer(whole), UsageSource.FINAL
+        except UsageMissing:
+            _log.warning("an answer without usage: request %s", settlement.request_id)
+            usage, source = NO_USAGE, UsageSource.UNRESOLVED
+        settlement.settle(Ending.FINISHED, 200, usage, source)
+        await answer.whole(200, headers.JSON, simple_answer(whole) if call.endpoint is GENERATE else whole)
+
+    async def _ask(
+        self, call: Call, body: bytes, settlement: Settlement, wait: Callable[[Exchange], Awaitable[None]]
+    ) -> Backend:
+        """Sends the call to a replica and waits for its first byte; as long as none has come, tries another.
+
+        A connection that had been idle and turns out dead is no fault of the engine's: it gets a new one. Raises
+        EngineUnavailable, and the UpstreamFault of `wait` where trying again could bill a call twice.
+        """
+        tried: list[Backend] = []
+        stale: Backend | None = None
+        while (backend := stale or self._backends.pick(call.model, tried)) is not None:
+            exchange = None
+            try:
+                exchange = await backend.pool.post(
+                    call.endpoint.engine_path, body, settlement.request_id, fresh=stale is not None
+                )
+                settlement.backend_url = backend.url
+                await wait(exchange)
+                return backend
+            except (EngineUnreachable, EngineGone) as fault:
+                if fault.answered:
+                    raise
+                _log.warning("%s: %s", backend.url, fault)
+                stale = backend if exchange is not None and exchange.used_before and stale is None else None
+                if stale is None:
+                    tried.append(backend)
+            except asyncio.CancelledError:
+                if exchange is not None:
+                    exchange.abort()
+                raise
+        raise errors.EngineUnavailable(f"No engine that serves `{call.model}` answers at the moment. Try again.")
+
+
+async def _gone(receive: Receive) -> None:
+    """Returns when the client has disconnected."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

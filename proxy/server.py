@@ -1,0 +1,151 @@
+"""uvicorn, with the bounds and the way of stopping that a proxy needs.
+
+Owns what lies between the socket and the ASGI application: how slowly and how largely a request may come in, and that a stop lets
+running calls finish, then cuts them, then settles them. Knows nothing of what is served. Rules:
+
+- The head and the body of a request must come without a pause of more than STALL_SECONDS; one sweep looks at all connections,
+  so a request costs no timer.
+- First signal: stop accepting, wait up to `drain_seconds`, cut the streams, leave. Second signal: cut at once.
+"""
+
+import asyncio
+import logging
+import signal
+import socket
+from collections.abc import Awaitable, Callable
+from types import FrameType
+from typing import Any, Final, cast
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from ledger import lifeline
+
+STALL_SECONDS: Final = 30.0
+"""As nginx's client_header_timeout and client_body_timeout, halved: an edge proxy sees more of these."""
+
+KEEP_ALIVE_SECONDS: Final = 75
+"""nginx's keepalive_timeout towards clients; longer than what load balancers keep to us (60 s is common)."""
+
+CUT_SECONDS: Final = 10.0
+"""What a cut stream gets to be drained and settled."""
+
+_HEAD_BYTES_MAX: Final = 128 << 10
+"""A head this long is ended before it is whole; the application's own, lower limit answers 431 in OpenAI's shape."""
+
+_TOO_LARGE: Final = (
+    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/json\r\nconnection: close\r\n"
+    b'\r\n{"error":{"message":"The headers of your request are too large.","type":"invalid_request_error",'
+    b'"param":null,"code":"headers_too_large"}}'
+)
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """uvicorn's HTTP protocol, with limits on an unfinished request."""
+
+    last_data: float = 0.0
+    _head_bytes: int = 0
+
+    def connection_made(self, transport: Any) -> None:
+        self.last_data = self.loop.time()
+        super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        self.last_data = self.loop.time()
+        super().data_received(data)
+        if self._head_bytes >= 0:
+            self._head_bytes += len(data)
+            if self._head_bytes > _HEAD_BYTES_MAX and not self.transport.is_closing():
+                self.transport.write(_TOO_LARGE)
+                self.transport.close()
+
+    def on_message_begin(self) -> None:
+        self._head_bytes = 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        self._head_bytes = -1
+        super().on_headers_complete()
+
+    def is_stalled(self, now: float) -> bool:
+        """Whether a request is under way and its next byte is overdue."""
+        cycle = self.cycle
+        unfinished = self._head_bytes >= 0 if cycle is None or cycle.response_complete else cycle.more_body
+        waiting = self.timeout_keep_alive_task is None
+        return unfinished and waiting and now - self.last_data > STALL_SECONDS
+
+
+class Server(uvicorn.Server):
+    """`cut` ends what is still running after the drain, and returns when it is settled."""
+
+    def __init__(
+        self, app: Any, *, drain_seconds: float, on_stop: Callable[[], None], cut: Callable[[], Awaitable[None]]
+    ) -> None:
+        super().__init__(
+            uvicorn.Config(
+                app,
+                http=BoundedProtocol,
+                ws="none",
+                loop="uvloop",
+                lifespan="off",
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                backlog=4096,
+                timeout_keep_alive=KEEP_ALIVE_SECONDS,
+                timeout_graceful_shutdown=int(drain_seconds + CUT_SECONDS),
+            )
+        )
+        self._drain_seconds = drain_seconds
+        self._on_stop = on_stop
+        self._cut = cut
+        self._hurry = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listens, and tells the supervisor so."""
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+        lifeline.on_end_of_supervisor(self.stop)
+        self._sweeper = asyncio.create_task(self._sweep())
+        lifeline.say_ready()
+
+    def stop(self) -> None:
+        """Begins to stop; called again, hurries."""
+        if self.should_exit:
+            self._hurry.set()
+        self.should_exit = True
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A signal: a clean stop ends with exit status 0, so nothing is raised again."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self.stop)
+        else:
+            raise SystemExit(128 + signal.Signals(sig).value)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Lets running calls finish, then cuts them."""
+        self._on_stop()
+        cutter = asyncio.create_task(self._cut_after_drain())
+        await super().shutdown(sockets)
+        cutter.cancel()
+        self._sweeper.cancel()
+
+    async def _cut_after_drain(self) -> None:
+        try:
+            await asyncio.wait_for(self._hurry.wait(), self._drain_seconds)
+        except TimeoutError:
+            logging.getLogger("metergate.server").warning(
+                "calls still run after %g s: they are cut and settled", self._drain_seconds
+            )
+        await self._cut()
+
+    async def _sweep(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(STALL_SECONDS / 6)
+            now = loop.time()
+            for connection in list(self.server_state.connections):
+                protocol = cast(BoundedProtocol, connection)
+                if protocol.is_stalled(now):
+                    protocol.transport.close()

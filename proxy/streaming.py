@@ -1,0 +1,226 @@
+"""One streamed call on its way: the engine's bytes are counted, edited and sent on in the callback they came in.
+
+Owns the ways a stream can end, and what client and ledger are told of each (the table in ARCHITECTURE.md). Rules:
+
+- No lock, no database and no task switch while tokens stream. Only a client slower than its engine wakes the task,
+  and pauses the engine's connection meanwhile.
+- The count is in the journal before the last bytes of the answer leave.
+- A client that leaves ends the engine's work, and what the engine still tells is counted.
+"""
+
+import asyncio
+from typing import Final
+
+from ledger.record import Ending
+from ledger.usage import UsageSource
+from proxy import errors
+from proxy.answer import Answer, Part
+from proxy.call import Call
+from proxy.settlement import Settlement
+from proxy.sse import EventTooLarge, render
+from proxy.stream import CompletionStream
+from proxy.upstream import EngineGone, EngineNonsense, EngineSilent, Exchange, UpstreamFault
+
+CLIENT_STALL_SECONDS: Final = 120.0
+"""How long a client may take no byte of a stream before it counts as gone."""
+
+_ERROR_BYTES_MAX: Final = 1 << 20
+_EVENTS: Final = b"text/event-stream"
+
+
+class StreamedCall:
+    """The `Sink` of one exchange, and the task that waits for its end.
+
+    `exchange` is the engine's connection while it is ours: not before the call is sent, nor after its answer is whole.
+    """
+
+    __slots__ = (
+        "_answer",
+        "_backlog",
+        "_blocked",
+        "_call",
+        "_cut",
+        "_ended",
+        "_exchange",
+        "_fault",
+        "_left",
+        "_settlement",
+        "_wake",
+        "events",
+        "over",
+    )
+
+    def __init__(self, call: Call, settlement: Settlement, answer: Answer) -> None:
+        self.events = CompletionStream(
+            call.wish,
+            choices_per_prompt=call.choices_per_prompt,
+            choices=call.choices,
+            silence=call.silence,
+            hide_reasoning=call.hide_reasoning,
+        )
+        self._call = call
+        self._exchange: Exchange | None = None
+        self._settlement = settlement
+        self._answer = answer
+        self._wake = asyncio.Event()
+        self._blocked: Part | None = None
+        self._backlog: list[bytes] = []
+        self._fault: UpstreamFault | None = None
+        self._ended = False
+        self._left = False
+        self._cut = False
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    # The flow, in the call's task.
+
+    async def begin(self, exchange: Exchange) -> None:
+        """Waits for the engine's first byte. Raises UpstreamFault; ApiError where the answer is no stream."""
+        self._exchange = exchange
+        if self._left or self._cut:
+            exchange.half_close()  # it happened while we were connecting
+        try:
+            await exchange.first()
+        except EngineGone as fault:
+            if self._left:
+                raise errors.ClientGone("The client closed the connection.") from fault
+            if self._cut:
+                raise errors.Stopping("This server is shutting down. Try again.") from fault
+            raise
+        if exchange.status == 200 and exchange.headers.get(b"content-type", b"").startswith(_EVENTS):
+            return
+        self._exchange = None
+        body = await exchange.whole(_ERROR_BYTES_MAX)
+        if exchange.status == 200:
+            raise errors.EngineFault("The engine did not answer with a stream of events.")
+        raise errors.from_engine(exchange.status, body, self._call.model, self._call.endpoint.input_field)
+
+    async def run(self) -> None:
+        """Carries the stream to its end and settles it."""
+        self._settlement.answered()
+        if not self._left:
+            await self._answer.start_stream()
+        if self._exchange is not None:
+            self._exchange.follow(self)
+        while not (self._ended and self._blocked is None):
+            await self._wake.wait()
+            self._wake.clear()
+            if self._blocked is not None:
+                await self._unblock(self._blocked)
+        await self._finish()
+
+    def close(self) -> None:
+        """The task is over, in whatever way: leaves nothing open and nothing unsettled."""
+        if self._exchange is not None:
+            self._exchange.abort()
+        if self._settlement.first_byte_us:
+            self._settle(Ending.CLIENT_LEFT if self._left else Ending.STOPPED)
+        self.over.set_result(None)
+
+    async def _unblock(self, blocked: Part) -> None:
+        """Waits for a client that is slower than its engine; then reads on."""
+        try:
+            async with asyncio.timeout(CLIENT_STALL_SECONDS):
+                await blocked
+        except TimeoutError:
+            self._leave()
+        self._blocked = None
+        backlog, self._backlog = b"".join(self._backlog), []
+        if backlog and not self._left:
+            self._pass_on(backlog)
+        if self._blocked is None and self._exchange is not None:
+            self._exchange.resume()
+
+    async def _finish(self) -> None:
+        """The engine has ended its side: closes the account and tells the client how it ended."""
+        problem = None if self._left else self._problem()
+        if problem is None:
+            self._settle(Ending.CLIENT_LEFT if self._left else Ending.FINISHED)
+            if not self._left:
+                await self._answer.end()
+            return
+        ending, error = problem
+        self._settle(ending)
+        # The client's HTTP is left unfinished on purpose: nobody can take the answer for whole.
+        part = self._answer.part(render(error.body()))
+        if not part.begin():
+            await part
+
+    def _problem(self) -> tuple[Ending, errors.ApiError] | None:
+        """What broke the stream, if anything did."""
+        if self.events.failed is not None:
+            return Ending.ENGINE_DIED, errors.from_stream(self.events.failed)
+        if self._cut:
+            return Ending.STOPPED, errors.Stopping("This server is shutting down; the answer was cut short.")
+        if isinstance(self._fault, EngineSilent):
+            return Ending.ENGINE_HUNG, errors.EngineHung("The engine stopped in the middle of the answer.")
+        if self._fault is not None or not self.events.done:
+            return Ending.ENGINE_DIED, errors.EngineFault("The engine broke off in the middle of the answer.")
+        return None
+
+    # Called from the engine's connection.
+
+    def data(self, data: bytes) -> None:
+        """The engine's next bytes: counted, edited, sent on."""
+        try:
+            out = self.events.feed(data)
+        except EventTooLarge:
+            if self._exchange is not None:
+                self._exchange.abort()
+            self.ended(EngineNonsense("an event is too large", answered=True))
+            return
+        if self.events.meter.is_final and self._settlement.is_open:
+            self._settle(Ending.CLIENT_LEFT if self._left else Ending.FINISHED)
+        if out and not self._left:
+            self._pass_on(out)
+
+    def ended(self, fault: UpstreamFault | None) -> None:
+        """The engine's side is over."""
+        self._ended = True
+        self._exchange = None
+        self._fault = self._fault or fault
+        self._wake.set()
+
+    # Called from the client's connection, and at shutdown.
+
+    def client_left(self, watch: "asyncio.Task[None]") -> None:
+        """The client has gone: the engine is told, and what it still says is counted."""
+        if not watch.cancelled():
+            self._leave()
+
+    def cut(self) -> None:
+        """Ends the stream now."""
+        if not self._ended:
+            self._cut = True
+            self._hang_up()
+
+    # Within.
+
+    def _leave(self) -> None:
+        if not self._left and not self._ended:
+            self._left = True
+            self._hang_up()
+
+    def _hang_up(self) -> None:
+        if self._exchange is not None:
+            self._exchange.half_close()
+
+    def _pass_on(self, data: bytes) -> None:
+        if self._blocked is not None:
+            self._backlog.append(data)
+            return
+        part = self._answer.part(data)
+        if part.begin():
+            return
+        self._blocked = part
+        if self._exchange is not None:
+            self._exchange.pause()
+        self._wake.set()
+
+    def _settle(self, ending: Ending) -> None:
+        """Settles with the count as known now, if that has not happened yet."""
+        if not self._settlement.is_open:
+            return
+        usage, source = self.events.meter.reading()
+        if source is UsageSource.UNRESOLVED and self._left and not isinstance(self._fault, EngineSilent):
+            source = UsageSource.RUNNING  # the engine was told before its first token, and counted none
+        self._settlement.settle(ending, 200, usage, source)

@@ -1,0 +1,136 @@
+"""One worker of the data plane: `python -m proxy.worker --fd FD --worker K`.
+
+The composition root of this process: reads the settings, makes the parts, serves the socket it was handed, and puts
+everything down in order at the end. Knows no more of any part than its constructor.
+"""
+
+import argparse
+import asyncio
+import gc
+import hmac
+import logging
+import resource
+import socket
+import sys
+import time
+from collections.abc import Callable
+from functools import lru_cache
+
+import uvloop
+
+from ledger.database import Database
+from ledger.errors import LedgerError
+from ledger.journal.segments import worker_folder
+from ledger.journal.writer import JournalWriter
+from ledger.secret_key import pepper
+from proxy.admission import Admission
+from proxy.app import DataPlane
+from proxy.auth import Authenticator
+from proxy.backends import Backends
+from proxy.config import ProxySettings, UnpricedModels
+from proxy.fields import Limits
+from proxy.metrics import Metrics
+from proxy.priced import PricedModels
+from proxy.relay import Relay
+from proxy.server import Server
+from proxy.settlement import SettledCalls
+from proxy.upstream import Timeouts
+
+_log = logging.getLogger("metergate.worker")
+
+
+def now_us() -> int:
+    """Microseconds since the epoch."""
+    return time.time_ns() // 1000
+
+
+def cache_salts(secret: bytes, *, isolate: bool) -> Callable[[str], str | None]:
+    """Gives each tenant a cache salt that nobody can guess; None for all where the cache is shared."""
+
+    @lru_cache(maxsize=10_000)
+    def salt_of(tenant_id: str) -> str | None:
+        return hmac.digest(secret, b"cache salt " + tenant_id.encode(), "sha256").hex() if isolate else None
+
+    return salt_of
+
+
+async def serve(settings: ProxySettings, worker: int, listener: socket.socket) -> None:
+    """Serves until told to stop. Raises LedgerError where it cannot begin."""
+    secret = pepper(settings)
+    database = Database(settings.database_url)
+    journal = JournalWriter(worker_folder(settings.data_dir, worker))
+    settled = SettledCalls(journal)
+    metrics = Metrics()
+    backends = Backends(
+        settings.engines,
+        Timeouts(
+            settings.connect_timeout_seconds,
+            settings.first_byte_timeout_seconds,
+            settings.gap_timeout_seconds,
+        ),
+        engine_key=settings.engine_api_key.get_secret_value() if settings.engine_api_key else None,
+    )
+    authenticator = Authenticator(database, secret, now_us)
+    priced = PricedModels(database, now_us)
+    authenticator.on_change.append(priced.changed)
+    relay = Relay(backends)
+    admission = Admission(
+        backends,
+        has_room=settled.has_room,
+        is_priced=priced.is_priced,
+        refuse_unpriced=settings.unpriced_models is UnpricedModels.REFUSE,
+    )
+    app = DataPlane(
+        authenticator=authenticator,
+        admission=admission,
+        backends=backends,
+        relay=relay,
+        settled=settled,
+        metrics=metrics,
+        limits=Limits(settings.max_choices, settings.max_prompts, frozenset(settings.extra_fields)),
+        max_body_bytes=settings.max_body_bytes,
+        max_header_bytes=settings.max_header_bytes,
+        salt_of=cache_salts(secret, isolate=settings.isolate_prefix_cache),
+        now_us=now_us,
+    )
+    server = Server(app, drain_seconds=settings.drain_seconds, on_stop=admission.stop, cut=relay.cut)
+    try:
+        await authenticator.start()
+        await priced.start()
+        await backends.start()
+        await metrics.start()
+        gc.collect()
+        gc.freeze()  # what is here now stays: later collections need not look at it
+        await server.serve([listener])
+    finally:
+        await metrics.stop()
+        await priced.stop()
+        await authenticator.stop()
+        await backends.stop()
+        settled.close()
+        await database.close()
+
+
+def main() -> None:
+    """Runs one worker."""
+    parser = argparse.ArgumentParser(prog="proxy.worker")
+    parser.add_argument("--fd", type=int, required=True, help="the listening socket")
+    parser.add_argument("--worker", type=int, default=0, help="its number, which names its journal")
+    arguments = parser.parse_args()
+    logging.basicConfig(level=logging.WARNING, format="metergate: %(message)s", stream=sys.stderr)
+    logging.getLogger("uvicorn.error").addFilter(_unfinished_on_purpose)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard if hard != resource.RLIM_INFINITY else soft, hard))
+    try:
+        uvloop.run(serve(ProxySettings(), arguments.worker, socket.socket(fileno=arguments.fd)))
+    except LedgerError as error:
+        sys.exit(f"metergate: {error}")
+
+
+def _unfinished_on_purpose(record: logging.LogRecord) -> bool:
+    """A broken stream is left unfinished so that its client sees it; uvicorn need not say so as well."""
+    return "returned without completing response" not in str(record.msg)
+
+
+if __name__ == "__main__":
+    main()
