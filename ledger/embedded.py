@@ -1,8 +1,8 @@
 """A first look at the embedded SQLite ledger, before anything heavy is imported.
 
-`metergate up` starts in a fraction of the time where it can see that nothing has to be migrated: importing SQLAlchemy
-takes a second on a slow host. Standard library only; read-only; a look that cannot tell says no, and whoever asked
-goes the long way, which has the messages.
+`metergate up` starts in a fraction of the time where it can see that nothing has to be migrated: importing
+SQLAlchemy takes a second on a slow host. Standard library only; read-only; a look that cannot tell says no,
+and whoever asked goes the long way, which has the messages.
 """
 
 import importlib.util
