@@ -17,7 +17,9 @@ SIMULATOR = """\
 **********************************************************************"""
 
 
-def places(*, base_url: str | None, admin_url: str | None, metrics_url: str | None, keys: Path | None) -> list[str]:
+def places(
+    *, base_url: str | None, admin_url: str | None, metrics_url: str | None, keys: Path | None
+) -> list[str]:
     """Where everything is; `keys` is first-run.json, where there is one."""
     rows = [
         ("data plane", base_url),

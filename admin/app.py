@@ -1,7 +1,7 @@
 """The control plane's app: `create_app(settings)`.
 
-Composes the resources; owns the database for the app's life. /healthz says that the process lives, /readyz that the
-ledger answers. /docs works offline: its assets ship in a wheel.
+Composes the resources; owns the database for the app's life. /healthz says that the process lives, /readyz
+that the ledger answers. /docs works offline: its assets ship in a wheel.
 """
 
 from collections.abc import AsyncIterator

@@ -1,7 +1,7 @@
 """Who asks: admin keys, `Authorization: Bearer sk-admin-...`.
 
-Rules: a key that is malformed or has a wrong checksum never reaches the database; nothing here says whether a key that
-does not work ever did.
+Rules: a key that is malformed or has a wrong checksum never reaches the database; nothing here says whether
+a key that does not work ever did.
 """
 
 import time
@@ -52,7 +52,9 @@ async def operator(
     secret = credentials.credentials.encode()
     if not keys.is_well_formed(secret, keys.ADMIN_PREFIX):
         if secret.startswith(keys.API_PREFIX.encode()):
-            raise Unauthenticated("That is a key of the data plane; the control plane takes admin keys, sk-admin-...")
+            raise Unauthenticated(
+                "That is a key of the data plane; the control plane takes admin keys, sk-admin-..."
+            )
         raise Unauthenticated("Incorrect admin key provided.")
     digest = keys.digest(plane.pepper, secret)
     async with plane.database.read() as session:

@@ -42,7 +42,8 @@ def empty_metrics(data_dir: Path) -> Path:
 def claim(data_dir: Path, role: str) -> IO[str]:
     """Holds a role of this folder (`proxy`, `admin`, `worker`) for as long as the result is open.
 
-    Raises FolderUnusable, with the holder's process id, while another process holds it. kill -9 lets go of it.
+    Raises FolderUnusable, with the holder's process id, while another process holds it. kill -9 lets go of
+    it.
     """
     path = data_dir / "run" / f"{role}.lock"
     file = path.open("a+")

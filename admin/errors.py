@@ -1,4 +1,5 @@
-"""Any failure of the control plane as OpenAI's error body: `{"error": {message, type, param, code}}`, always all four.
+"""Any failure of the control plane as OpenAI's error body: `{"error": {message, type, param, code}}`,
+always all four.
 
 The one place where the ledger's errors meet HTTP. Messages hold no secret, and nothing of a traceback.
 """
@@ -12,7 +13,15 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
-from ledger.errors import AlreadyExists, DatabaseFault, DatabaseUnavailable, LedgerError, NotFound, PostingLate, Refused
+from ledger.errors import (
+    AlreadyExists,
+    DatabaseFault,
+    DatabaseUnavailable,
+    LedgerError,
+    NotFound,
+    PostingLate,
+    Refused,
+)
 
 RETRY_SECONDS = 1
 """What a client is told to wait while the database is away."""

@@ -1,8 +1,9 @@
 """The first start: the operator's admin key, and a first tenant, project and API key, in first-run.json.
 
-Rules: nothing is made where the ledger has a tenant. The secrets are on disk before the ledger knows their digests:
-first a draft, then the commit, then the draft gets its name. A crash anywhere between leaves either nothing that
-counts, or a draft that the next start recognises by its key. Later starts only keep the two URLs up to date.
+Rules: nothing is made where the ledger has a tenant. The secrets are on disk before the ledger knows their
+digests: first a draft, then the commit, then the draft gets its name. A crash anywhere between leaves
+either nothing that counts, or a draft that the next start recognises by its key. Later starts only keep the
+two URLs up to date.
 """
 
 from pathlib import Path

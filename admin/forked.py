@@ -1,4 +1,6 @@
-"""Work in a forked child: what it imports and allocates is gone with it, so that the supervisor stays small."""
+"""Work in a forked child: what it imports and allocates is gone with it, so that the supervisor stays
+small.
+"""
 
 import json
 import os
@@ -14,8 +16,8 @@ class ForkFailed(Exception):
 def in_fork(work: Callable[[], Any], *, expected: Callable[[Exception], str | None]) -> Any:
     """Runs `work` in a fork and returns its (JSON) result.
 
-    `expected` gives the operator's words for a fault it knows, which is raised here as a Refusal; any other fault is
-    a ForkFailed. Call it before there are threads.
+    `expected` gives the operator's words for a fault it knows, which is raised here as a Refusal; any other
+    fault is a ForkFailed. Call it before there are threads.
     """
     reading, writing = os.pipe()
     pid = os.fork()

@@ -1,8 +1,8 @@
 """The metrics page: `python -m admin.metrics_page --fd FD` serves /metrics, summed over all workers.
 
-The workers count through prometheus_client's multiprocess mode, into files of one folder; this process adds them up
-when it is asked. It is a process of its own so that a scrape never waits for a request, nor a request for a scrape.
-It must not know what is counted.
+The workers count through prometheus_client's multiprocess mode, into files of one folder; this process adds
+them up when it is asked. It is a process of its own so that a scrape never waits for a request, nor a
+request for a scrape. It must not know what is counted.
 """
 
 import argparse
@@ -26,7 +26,7 @@ class Page(MetricsHandler):
 
     timeout = SLOW_READER_SECONDS
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802 - the base class's name
         """Answers one scrape."""
         if self.path.partition("?")[0] != "/metrics":
             self.send_error(404, "only /metrics is here")

@@ -1,8 +1,8 @@
 """An OpenAPI 3.1 document said in 3.0. Pure.
 
-FastAPI writes 3.1; the Swagger UI that ships as a wheel reads 3.0, and so do many generators. What FastAPI uses of
-3.1 has an exact twin in 3.0: `anyOf` with null is `nullable`, `examples` of a schema is `example`, `const` is an `enum`
-of one, and exclusive bounds are flags.
+FastAPI writes 3.1; the Swagger UI that ships as a wheel reads 3.0, and so do many generators. What FastAPI
+uses of 3.1 has an exact twin in 3.0: `anyOf` with null is `nullable`, `examples` of a schema is `example`,
+`const` is an `enum` of one, and exclusive bounds are flags.
 """
 
 from typing import Any

@@ -1,7 +1,7 @@
 """The control plane's process: `python -m admin.plane --fd FD [--no-worker]`.
 
-Serves the app on a socket that is already listening, runs the background worker beside it, says ready, and stops on
-SIGTERM or when its supervisor is gone.
+Serves the app on a socket that is already listening, runs the background worker beside it, says ready, and
+stops on SIGTERM or when its supervisor is gone.
 """
 
 import argparse

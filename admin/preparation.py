@@ -16,7 +16,8 @@ from ledger.settings import LedgerSettings, pepper
 async def prepare(
     settings: LedgerSettings, data_dir: Path, *, base_url: str | None, admin_url: str | None, now_us: int
 ) -> dict[str, Any]:
-    """Migrates an embedded database, checks any other; makes first keys where both planes start and none are there.
+    """Migrates an embedded database, checks any other; makes first keys where both planes start and none
+    are there.
 
     Returns, as JSON, `made` (a FirstRun not yet shown, or None) and `priced` (models). Raises LedgerError.
     """

@@ -5,7 +5,6 @@ The data plane has its own way; this one is for the operator's eyes.
 
 import http.client
 import json
-import socket
 import urllib.error
 import urllib.request
 
@@ -34,7 +33,7 @@ def models(base_url: str, *, api_key: str | None, timeout_seconds: float) -> lis
     except urllib.error.URLError as fault:
         reason = getattr(fault.reason, "strerror", None) or str(fault.reason)
         raise EngineSilent(f"does not answer ({reason})") from None
-    except (TimeoutError, socket.timeout):
+    except TimeoutError:
         raise EngineSilent(f"does not answer within {timeout_seconds:g} s") from None
     except (OSError, http.client.HTTPException) as fault:
         raise EngineSilent(f"does not answer ({type(fault).__name__})") from None

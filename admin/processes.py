@@ -2,13 +2,15 @@
 
 Owns the life of the children and nothing of what they do. Rules:
 
-- A child runs in a session of its own, so that Ctrl-C in a terminal reaches the supervisor alone and a child is
-  told to stop once.
-- A child says that it answers by writing to METERGATE_READY_FD, and it stops by itself when METERGATE_LIFE_FD comes
-  to its end: that pipe's other end is held by the supervisor alone, so it ends even with kill -9.
+- A child runs in a session of its own, so that Ctrl-C in a terminal reaches the supervisor alone and a
+  child is told to stop once.
+- A child says that it answers by writing to METERGATE_READY_FD, and it stops by itself when
+  METERGATE_LIFE_FD comes to its end: that pipe's other end is held by the supervisor alone, so it ends even
+  with kill -9.
 - A child that dies is started again, after a delay that grows to BACKOFF_SECONDS_MAX. One that dies before
   everything has been ready once ends the start instead: its own message says why.
-- The first SIGTERM, SIGINT or SIGHUP stops the children stage by stage and lets them finish; the second hurries.
+- The first SIGTERM, SIGINT or SIGHUP stops the children stage by stage and lets them finish; the second
+  hurries.
 
 It must not know HTTP, the ledger, or which programs there are. Standard library only: it stays small.
 """
@@ -73,7 +75,8 @@ class Supervisor:
         self._stop.set()
 
     async def run(self, on_ready: Callable[[], Awaitable[None]]) -> int:
-        """Runs until stopped; calls `on_ready` once, when every program has answered. Returns the exit status.
+        """Runs until stopped; calls `on_ready` once, when every program has answered. Returns the exit
+        status.
 
         Raises StartFailed, after everything has been stopped, if a program never answered.
         """
@@ -174,7 +177,9 @@ class Supervisor:
             asyncio.get_running_loop().remove_reader(fd)
 
     async def _stop_in_order(self) -> bool:
-        """Stops every stage, the lowest first. False if a process had to be killed without having been hurried."""
+        """Stops every stage, the lowest first. False if a process had to be killed without having been
+        hurried.
+        """
         clean = True
         for stage in sorted({program.stage for program in self._programs}):
             programs = [program for program in self._programs if program.stage == stage]
@@ -207,7 +212,7 @@ class Supervisor:
 
 
 def backoff_seconds(failures: int) -> float:
-    """How long to wait before the next start: none after the first death, then doubling from half a second."""
+    """How long to wait before the next start: none after the first death, then double from half a second."""
     if failures <= 1:
         return 0.0
     return min(BACKOFF_SECONDS_MAX, 0.5 * 2.0 ** min(failures - 2, 10))

@@ -1,15 +1,19 @@
-"""The native resources as JSON: what the control plane answers under /admin/v1 and what the CLI prints with --json.
+"""The native resources as JSON: what the control plane answers under /admin/v1 and what the CLI prints with
+--json.
 
-One shape for both. Times are ISO 8601 in UTC; prices are decimal strings, units of currency per million tokens;
-amounts are exact integers of picos (1e-12) and, beside them, decimal strings. A secret appears in `NewKey` alone.
+One shape for both. Times are ISO 8601 in UTC; prices are decimal strings, units of currency per million
+tokens; amounts are exact integers of picos (1e-12) and, beside them, decimal strings. A secret appears in
+`NewKey` alone.
 """
 
+from collections.abc import Sequence
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from admin.times import format_instant
-from ledger.money import format_micros
+from ledger.money import format_micros, format_picos
+from ledger.reports import UsageTotal
 from ledger.states import KeyState, ProjectState, TenantState
 from ledger.tables.prices import PriceVersion
 from ledger.tables.tenancy import ApiKey, Project, Tenant
@@ -107,7 +111,9 @@ def _key_fields(key: ApiKey) -> dict[str, str | None]:
 
 
 class PriceView(Resource):
-    """A version of a price: in force from its time until the next version of the same model and tenant begins."""
+    """A version of a price: in force from its time until the next version of the same model and tenant
+    begins.
+    """
 
     id: str
     model: str
@@ -134,4 +140,69 @@ class PriceView(Resource):
             request=format_micros(version.request_micros),
             effective_from=format_instant(version.effective_from_us),
             created_at=format_instant(version.created_us),
+        )
+
+
+class UsageSums(Resource):
+    """Sums over calls; the amount is of one currency."""
+
+    calls: int
+    prompt_tokens: int
+    cached_prompt_tokens: int
+    completion_tokens: int
+    currency: str
+    amount_picos: int
+    amount: Annotated[
+        str, Field(examples=["1.2345"], description="The same amount in units of currency, exact")
+    ]
+    group: Annotated[
+        dict[str, str], Field(description="What these sums are of, where a grouping was asked for")
+    ] = {}
+
+    @classmethod
+    def of(cls, total: UsageTotal, by: Sequence[str]) -> Self:
+        """The view of a total."""
+        return cls(
+            calls=total.calls,
+            prompt_tokens=total.prompt_tokens,
+            cached_prompt_tokens=total.cached_prompt_tokens,
+            completion_tokens=total.completion_tokens,
+            currency=total.currency,
+            amount_picos=total.amount_picos,
+            amount=format_picos(total.amount_picos),
+            group=dict(zip(by, total.group, strict=True)),
+        )
+
+
+class UsageView(Resource):
+    """The usage of a month. Tokens are added over all currencies; money never is: `amounts` has a sum for
+    each.
+    """
+
+    month: str
+    from_: Annotated[Instant, Field(alias="from")]
+    until: Instant
+    calls: int
+    prompt_tokens: int
+    cached_prompt_tokens: int
+    completion_tokens: int
+    amounts: Annotated[dict[str, str], Field(examples=[{"USD": "1.2345"}])]
+    totals: list[UsageSums]
+
+    @classmethod
+    def of(cls, month: str, span: tuple[int, int], totals: Sequence[UsageTotal], by: Sequence[str]) -> Self:
+        """The view of a month's totals, grouped by `by`."""
+        picos: dict[str, int] = {}
+        for total in totals:
+            picos[total.currency] = picos.get(total.currency, 0) + total.amount_picos
+        return cls(
+            month=month,
+            **{"from": format_instant(span[0])},
+            until=format_instant(span[1]),
+            calls=sum(total.calls for total in totals),
+            prompt_tokens=sum(total.prompt_tokens for total in totals),
+            cached_prompt_tokens=sum(total.cached_prompt_tokens for total in totals),
+            completion_tokens=sum(total.completion_tokens for total in totals),
+            amounts={currency: format_picos(amount) for currency, amount in picos.items()},
+            totals=[UsageSums.of(total, by) for total in totals],
         )

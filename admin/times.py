@@ -1,6 +1,7 @@
-"""Times as people write them: ISO 8601, durations such as 30d, months. Pure: the clock is an argument.
+"""Times as people write them: ISO 8601, durations such as 30d. Pure: the clock is an argument.
 
-Inside, a time is microseconds since the Unix epoch. A time without an offset is UTC: the ledger's windows are.
+Inside, a time is microseconds since the Unix epoch. A time without an offset is UTC: the ledger's windows
+are.
 """
 
 import re
@@ -12,7 +13,6 @@ US_PER_SECOND = 1_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DURATION = re.compile(r"([1-9][0-9]{0,5})(s|m|h|d|w)")
 _UNIT_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_MONTH = re.compile(r"([0-9]{4})-(0[1-9]|1[0-2])")
 
 
 def parse_instant(text: str) -> int:
@@ -25,12 +25,14 @@ def parse_instant(text: str) -> int:
         moment = moment.replace(tzinfo=UTC)
     try:
         return _microseconds(moment)
-    except OverflowError:  # 0001-01-01 with an offset to the east lies before the first day there is
+    except OverflowError:
         raise Refused(f"{text!r} is out of range") from None
 
 
 def parse_expiry(text: str, now_us: int) -> int:
-    """Microseconds of a time (ISO 8601), or of `now` plus a duration: 90s, 45m, 12h, 30d, 2w. Raises Refused."""
+    """Microseconds of a time (ISO 8601), or of `now` plus a duration: 90s, 45m, 12h, 30d, 2w. Raises
+    Refused.
+    """
     duration = _DURATION.fullmatch(text.strip())
     if duration:
         return now_us + int(duration[1]) * _UNIT_SECONDS[duration[2]] * US_PER_SECOND
@@ -42,19 +44,8 @@ def parse_expiry(text: str, now_us: int) -> int:
         ) from None
 
 
-def parse_month(text: str) -> tuple[int, int]:
-    """The half-open span of a month in UTC, `2026-11`, in microseconds. Raises Refused."""
-    match = _MONTH.fullmatch(text.strip())
-    if not match or match[1] == "0000" or text.strip() == "9999-12":
-        raise Refused(f"{text!r} is not a month: write YYYY-MM, such as 2026-11")
-    year, month = int(match[1]), int(match[2])
-    begin = datetime(year, month, 1, tzinfo=UTC)
-    end = datetime(year + month // 12, month % 12 + 1, 1, tzinfo=UTC)
-    return _microseconds(begin), _microseconds(end)
-
-
 def month_of(now_us: int) -> str:
-    """The month, in UTC, that a time lies in: `2026-11`."""
+    """The month, in UTC, that a time lies in, as ledger/periods.py reads it: `2026-11`."""
     return format_instant(now_us)[:7]
 
 

@@ -1,8 +1,8 @@
 """A first look at the embedded SQLite ledger, before anything heavy is imported.
 
-`metergate up` starts in a fraction of the time where it can see that nothing has to be migrated: importing SQLAlchemy
-takes a second on a slow host. Standard library only; read-only; a look that cannot tell says no, and whoever asked
-goes the long way, which has the messages.
+`metergate up` starts in a fraction of the time where it can see that nothing has to be migrated: importing
+SQLAlchemy takes a second on a slow host. Standard library only; read-only; a look that cannot tell says no,
+and whoever asked goes the long way, which has the messages.
 """
 
 import importlib.util
@@ -43,9 +43,8 @@ def priced_models(path: Path) -> set[str]:
 class _Closing(sqlite3.Connection):
     """A connection that its `with` closes; sqlite3's own only commits."""
 
-    def __exit__(self, *fault: object) -> bool:  # type: ignore[override]
+    def __exit__(self, *fault: object) -> None:  # type: ignore[override]
         self.close()
-        return False
 
 
 def _open(path: Path) -> sqlite3.Connection:

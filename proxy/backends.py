@@ -1,8 +1,8 @@
 """The engines we stand before: which are up, and which models each serves.
 
-Owns one connection pool per engine, the probe that asks each for its models every PROBE_SECONDS, and the sweep of
-deadlines. Rules: a probe that fails takes the engine out of the routes and the next good one puts it back; what an engine says of its files
-is never kept. Must not know tenants.
+Owns one connection pool per engine, the probe that asks each for its models every PROBE_SECONDS, and the
+sweep of deadlines. Rules: a probe that fails takes the engine out of the routes and the next good one puts
+it back; what an engine says of its files is never kept. Must not know tenants.
 """
 
 import asyncio
@@ -139,7 +139,10 @@ class Backends:
             created = self._first_seen.setdefault(str(entry["id"]), int(entry.get("created") or 0))
             length = entry.get("max_model_len")
             models[str(entry["id"])] = Model(
-                str(entry["id"]), created, str(entry.get("owned_by") or "vllm"), int(length) if length else None
+                str(entry["id"]),
+                created,
+                str(entry.get("owned_by") or "vllm"),
+                int(length) if length else None,
             )
         return models
 

@@ -66,7 +66,7 @@ class Request:
         """Runs `work` with the settings and the time, in one transaction. Raises LedgerError."""
         from admin.cli.reach import write
 
-        return write(self.settings(), work, now_us())
+        return write(self.settings(), work)
 
     def show(self, document: Document, *, note: str = "") -> None:
         """Prints one thing: as JSON, or a line for each field; `note` is for people only."""
@@ -105,7 +105,7 @@ def common(function: Callable[..., None]) -> Callable[..., None]:
         inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=defaults[name], annotation=annotation)
         for name, annotation in extra.items()
     ]
-    del command.__wrapped__  # type: ignore[attr-defined]  # typer reads the signature through it
+    del command.__wrapped__  # typer reads the signature through it
     command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return command

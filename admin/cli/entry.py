@@ -49,7 +49,9 @@ def main() -> NoReturn:
                 print(f"metergate: {line}", file=sys.stderr)
         else:
             where = _keep_traceback()
-            print(f"metergate: unexpected {type(fault).__name__}; the details are in {where}", file=sys.stderr)
+            print(
+                f"metergate: unexpected {type(fault).__name__}; the details are in {where}", file=sys.stderr
+            )
         status = 1
     else:
         status = 0

@@ -14,7 +14,9 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="API keys: made in a project, shown once.", no_args_is_help=True)
 
-KeyId = Annotated[str, typer.Argument(metavar="KEY_ID", help="The key's id, key_..., not the key.", show_default=False)]
+KeyId = Annotated[
+    str, typer.Argument(metavar="KEY_ID", help="The key's id, key_..., not the key.", show_default=False)
+]
 
 
 @app.command()
@@ -89,7 +91,9 @@ def revoke(request: Request, key_id: KeyId) -> None:
     """End a key for good, within a second."""
     from ledger import tenancy
 
-    _show_changed(request, request.write(lambda session, _, now: tenancy.revoke_api_key(session, key_id, now)))
+    _show_changed(
+        request, request.write(lambda session, _, now: tenancy.revoke_api_key(session, key_id, now))
+    )
 
 
 @app.command()
@@ -107,7 +111,9 @@ def unblock(request: Request, key_id: KeyId) -> None:
     """Let a blocked key in again."""
     from ledger import tenancy
 
-    _show_changed(request, request.write(lambda session, _, now: tenancy.unblock_api_key(session, key_id, now)))
+    _show_changed(
+        request, request.write(lambda session, _, now: tenancy.unblock_api_key(session, key_id, now))
+    )
 
 
 def _show_changed(request: Request, key: "ApiKey") -> None:

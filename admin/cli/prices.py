@@ -26,11 +26,14 @@ def set_(
         str, typer.Option("--input", metavar="P", help=f"Prompt tokens, {PER_MILLION}.", show_default=False)
     ],
     output_price: Annotated[
-        str, typer.Option("--output", metavar="P", help=f"Completion tokens, {PER_MILLION}.", show_default=False)
+        str,
+        typer.Option("--output", metavar="P", help=f"Completion tokens, {PER_MILLION}.", show_default=False),
     ],
     cached_input_price: Annotated[
         str | None,
-        typer.Option("--cached-input", metavar="P", help="Cached prompt tokens (as --input).", show_default=False),
+        typer.Option(
+            "--cached-input", metavar="P", help="Cached prompt tokens (as --input).", show_default=False
+        ),
     ] = None,
     request_price: Annotated[
         str, typer.Option("--request", metavar="P", help="Each request, in units of currency.")
@@ -66,10 +69,10 @@ def set_(
             session,
             model,
             rates,
-            currency=currency or settings.currency,
-            now_us=now,
-            effective_from_us=from_us,
+            now,
             tenant_id=tenant,
+            currency=currency or settings.currency,
+            from_us=from_us,
         )
 
     request.show(PriceView.of(request.write(begin)).model_dump(mode="json"))

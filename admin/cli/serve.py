@@ -1,15 +1,15 @@
 """The composition root: which processes make a metergate, and how each is told of the others.
 
-The one module that knows both planes. It resolves the settings, binds the sockets before anything starts, claims the
-data folder, makes the ledger ready, and hands the programs to the supervisor. Programs are named by module; none is
-imported here.
+The one module that knows both planes. It resolves the settings, binds the sockets before anything starts,
+claims the data folder, makes the ledger ready, and hands the programs to the supervisor. Programs are named
+by module; none is imported here.
 """
 
 import asyncio
 import os
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -34,13 +34,16 @@ SETTINGS = (ProxySettings, AdminSettings)
 
 SIMULATED_MODEL = "simulated"
 PROBE_SECONDS = 2.0
-"""How long the start waits for an engine's list of models: for its warnings only, an engine may come later."""
+"""How long the start waits for an engine's list of models: for its warnings only, an engine may come later.
+"""
 _STOP_SECONDS = 10.0
 """What a process gets, beyond the drain, to write down its last records."""
 
 
 def serve(chosen: Chosen, roles: tuple[str, ...]) -> int:
-    """Runs the processes of these roles until they are stopped; the exit status. Raises Fault, SettingsRefused."""
+    """Runs the processes of these roles until they are stopped; the exit status. Raises Fault,
+    SettingsRefused.
+    """
     try:
         start = _Start.of(chosen, roles)
         return asyncio.run(start.supervise(start.prepare_ledger()))
@@ -73,6 +76,21 @@ def resolve(chosen: Chosen) -> tuple[ProxySettings, AdminSettings]:
             admin_port=chosen.admin_port,
         ),
     )
+
+
+def simulate_engine(arguments: Sequence[str]) -> None:
+    """Becomes the engine simulator; never returns."""
+    command = [sys.executable, "-P", "-m", "proxy.simulator", *arguments]
+    os.execve(command[0], command, {**os.environ, **_import_path()})  # noqa: S606 - our own module
+
+
+def _import_path() -> dict[str, str]:
+    """What lets a process find the packages beside this one, where metergate runs without being installed."""
+    root = Path(__file__).parents[2]
+    if "site-packages" in root.parts:
+        return {}
+    path = os.environ.get("PYTHONPATH")
+    return {"PYTHONPATH": f"{root}{os.pathsep}{path}" if path else str(root)}
 
 
 @dataclass(slots=True)
@@ -153,7 +171,9 @@ class _Start:
             if self.base_url and self.admin_url:
                 keep_urls(first_run, base_url=self.base_url, admin_url=self.admin_url)
             return _Ledger(None, embedded.priced_models(path))
-        answer = in_fork(self._prepare, expected=lambda fault: str(fault) if isinstance(fault, LedgerError) else None)
+        answer = in_fork(
+            self._prepare, expected=lambda fault: str(fault) if isinstance(fault, LedgerError) else None
+        )
         return _Ledger(answer["made"] and FirstRun(**answer["made"]), set(answer["priced"]))
 
     def _prepare(self) -> dict[str, Any]:
@@ -161,7 +181,9 @@ class _Start:
         from admin.preparation import prepare
 
         return asyncio.run(
-            prepare(self.proxy, self.data_dir, base_url=self.base_url, admin_url=self.admin_url, now_us=now_us())
+            prepare(
+                self.proxy, self.data_dir, base_url=self.base_url, admin_url=self.admin_url, now_us=now_us()
+            )
         )
 
     def programs(self) -> list[Program]:
@@ -170,9 +192,11 @@ class _Start:
         drain = self.proxy.drain_seconds + _STOP_SECONDS
         programs: list[Program] = []
 
-        def add(name: str, module: str, *arguments: str, of: str | None = None, stage: int, grace: float) -> None:
-            fds = () if of is None else (self.sockets[of].fileno(),)
-            told = () if of is None else ("--fd", str(fds[0]))
+        def add(
+            name: str, module: str, *arguments: str, of: str | None = None, stage: int, grace: float
+        ) -> None:
+            fds = (self.sockets[of].fileno(),) if of else ()
+            told = [word for fd in fds for word in ("--fd", str(fd))]
             programs.append(Program(name, module, (*told, *arguments), fds, environment, stage, grace))
 
         if "simulator" in self.sockets:
@@ -194,17 +218,14 @@ class _Start:
         return programs
 
     def _environment(self) -> Mapping[str, str]:
-        """What every process is told: our own environment, what the command line said, and what was decided here."""
+        """What every process is told: our own environment, what the command line said, and what was decided
+        here.
+        """
         decided = {"METERGATE_DATA_DIR": str(self.data_dir)}
         if "proxy" in self.roles:
             decided["METERGATE_ENGINES"] = ",".join(self.engines)
             decided["PROMETHEUS_MULTIPROC_DIR"] = str(data_folder.empty_metrics(self.data_dir))
-        # Run from a checkout without being installed, the packages are found beside this one.
-        root = Path(__file__).parents[2]
-        path = os.environ.get("PYTHONPATH")
-        if "site-packages" not in root.parts:
-            decided["PYTHONPATH"] = f"{root}{os.pathsep}{path}" if path else str(root)
-        return {**os.environ, **self.chosen.environment(), **decided}
+        return {**os.environ, **_import_path(), **self.chosen.environment(), **decided}
 
     async def supervise(self, ledger: "_Ledger") -> int:
         """Starts everything, says where it is, and stays until it is stopped."""

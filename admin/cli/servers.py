@@ -11,10 +11,15 @@ from admin.cli.command import DatabaseUrl, DataDir
 Engines = Annotated[
     list[str] | None,
     typer.Option(
-        "--engine", metavar="URL", help="An engine's base URL; may be repeated (METERGATE_ENGINES).", show_default=False
+        "--engine",
+        metavar="URL",
+        help="An engine's base URL; may be repeated (METERGATE_ENGINES).",
+        show_default=False,
     ),
 ]
-Port = Annotated[int | None, typer.Option("--port", help="Port of the data plane (8080).", show_default=False)]
+Port = Annotated[
+    int | None, typer.Option("--port", help="Port of the data plane (8080).", show_default=False)
+]
 AdminPort = Annotated[
     int | None, typer.Option("--admin-port", help="Port of the control plane (8081).", show_default=False)
 ]
@@ -22,7 +27,8 @@ Host = Annotated[
     str | None, typer.Option("--host", help="Address of the data plane (127.0.0.1).", show_default=False)
 ]
 AdminHost = Annotated[
-    str | None, typer.Option("--admin-host", help="Address of the control plane (127.0.0.1).", show_default=False)
+    str | None,
+    typer.Option("--admin-host", help="Address of the control plane (127.0.0.1).", show_default=False),
 ]
 Workers = Annotated[
     int | None, typer.Option("--workers", help="Worker processes of the data plane (1).", show_default=False)

@@ -13,7 +13,9 @@ TenantId = Annotated[str, typer.Argument(metavar="TENANT_ID", show_default=False
 
 @app.command()
 @common
-def create(request: Request, name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)]) -> None:
+def create(
+    request: Request, name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)]
+) -> None:
     """Make a tenant."""
     from admin.schemas import TenantView
     from ledger import tenancy

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+
 from admin import processes
 from admin.processes import Program, StartFailed, Supervisor
 

@@ -1,0 +1,1 @@
+"""Exports of the book, for spreadsheets and finance systems."""
