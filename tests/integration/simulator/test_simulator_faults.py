@@ -1,7 +1,10 @@
 """Every fault that tests of the proxy rely on: it strikes as told, and the account says so."""
 
 import json
+import os
 import signal
+import subprocess
+import sys
 import time
 from typing import Any
 
@@ -9,7 +12,7 @@ import httpx
 import pytest
 
 from proxy.simulator import Fault, SimulatorConfig
-from tests.engines import Engine, engine, engine_process, engine_thread, fast_engine
+from tests.engines import ROOT, Engine, engine, engine_process, engine_thread, fast_engine
 from tests.integration.simulator.test_simulator_streams import HI, STREAM, connected
 
 __all__ = ["engine", "fast_engine"]
@@ -207,3 +210,21 @@ def test_faults_of_the_command_line_and_a_graceful_stop() -> None:
             engine.process.send_signal(signal.SIGTERM)
             client.read_until(b"[DONE]")
         assert engine.process.wait(20) == 0
+
+
+def test_stops_when_the_process_that_started_it_is_gone() -> None:
+    """An orphaned engine would keep its port and its memory: the life pipe's end stops it."""
+    life, held = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "proxy.simulator", "--port", "0"],
+        cwd=ROOT,
+        pass_fds=(life,),
+        env={**os.environ, "METERGATE_LIFE_FD": str(life)},
+        stdout=subprocess.PIPE,
+    )
+    os.close(life)
+    assert process.stdout is not None
+    with process.stdout as said:
+        assert said.readline().startswith(b"simulated engine listening on http://127.0.0.1:")
+        os.close(held)
+        assert process.wait(20) == 0
