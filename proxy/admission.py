@@ -1,7 +1,8 @@
 """May this call go on? The first form: the key's state is checked by `auth`; here the model and its price.
 
-Owns every reason to refuse a call before an engine sees it, but for the key itself. Limits, budgets and permissions have their place here:
-one all-or-nothing step against the worker's own allowances, without I/O in the common case.
+Owns every reason to refuse a call before an engine sees it, but for the key itself. Limits, budgets and
+permissions have their place here: one all-or-nothing step against the worker's own allowances, without I/O
+in the common case.
 """
 
 from collections.abc import Callable
@@ -16,7 +17,8 @@ from proxy.errors import EngineUnavailable, LedgerUnavailable, Stopping, model_u
 class Admission:
     """Admits calls.
 
-    `has_room()` tells whether the journal can take more; `is_priced(model, tenant_id)` whether a price is in force now.
+    `has_room()` tells whether the journal can take more; `is_priced(model, tenant_id)` whether a price is
+    in force now.
     """
 
     def __init__(

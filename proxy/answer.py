@@ -28,7 +28,9 @@ class Answer:
         self.organization: str | None = None
         self.started = False
 
-    async def whole(self, status: int, content_type: bytes, body: bytes, more: headers.Headers | None = None) -> None:
+    async def whole(
+        self, status: int, content_type: bytes, body: bytes, more: headers.Headers | None = None
+    ) -> None:
         """Answers in one piece."""
         await self._start(status, content_type, len(body), more)
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
@@ -63,9 +65,9 @@ class Answer:
 class Part:
     """A send that is begun by hand, in a callback, and awaited only if the client is too slow to take it.
 
-    A server's `send` waits for nothing while its buffer has room, so its coroutine ends in the first step; a task
-    switch for every chunk would cost more than all else that is done with it. Where it does wait, awaiting
-    this object takes it to its end from where it stopped.
+    A server's `send` waits for nothing while its buffer has room, so its coroutine ends in the first step;
+    a task switch for every chunk would cost more than all else that is done with it. Where it does wait,
+    awaiting this object takes it to its end from where it stopped.
     """
 
     __slots__ = ("_coroutine", "_waiting_for")

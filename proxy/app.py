@@ -1,7 +1,8 @@
 """The data plane as one ASGI application: authenticate -> read -> admit -> relay -> settle.
 
-Owns which path goes where, the bounds on a request's head and body, and that every failure is answered in OpenAI's shape. Its parts come
-through the constructor; `proxy.worker` puts them together. Must not know SQL or sockets.
+Owns which path goes where, the bounds on a request's head and body, and that every failure is answered in
+OpenAI's shape. Its parts come through the constructor; `proxy.worker` puts them together. Must not know SQL
+or sockets.
 """
 
 import logging
@@ -29,7 +30,8 @@ _log = logging.getLogger("metergate.app")
 
 
 class DataPlane:
-    """The application. `salt_of(tenant_id)` gives a tenant's cache salt, or None where the cache is shared."""
+    """The application. `salt_of(tenant_id)` gives a tenant's cache salt, or None where the cache is
+    shared."""
 
     def __init__(
         self,
@@ -86,7 +88,9 @@ class DataPlane:
             await answer.error(errors.EngineFault("The server had an error while processing your request."))
         self._metrics.answered(name, status)
 
-    async def _call(self, endpoint: Endpoint, scope: dict[str, Any], receive: Receive, answer: Answer) -> None:
+    async def _call(
+        self, endpoint: Endpoint, scope: dict[str, Any], receive: Receive, answer: Answer
+    ) -> None:
         """One call that an engine answers."""
         if scope["method"] != "POST":
             raise errors.MethodRefused(f"Not allowed to {scope['method']} on {endpoint.path}. Use POST.")
@@ -112,7 +116,9 @@ class DataPlane:
 
     async def _body(self, scope: dict[str, Any], receive: Receive) -> bytes:
         """The whole body. Raises BodyTooLarge, as early as it is known, and ClientGone."""
-        too_large = errors.BodyTooLarge(f"The body of your request is larger than {self._max_body_bytes} bytes.")
+        too_large = errors.BodyTooLarge(
+            f"The body of your request is larger than {self._max_body_bytes} bytes."
+        )
         announced = headers.content_length(scope["headers"])
         if announced is not None and announced > self._max_body_bytes:
             raise too_large

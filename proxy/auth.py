@@ -1,7 +1,7 @@
 """Who is calling: from a request's secret to its principal.
 
-Owns the cache of principals and its truth: the worker follows the ledger's change log, and what changed is forgotten
-within FOLLOW_SECONDS. Rules:
+Owns the cache of principals and its truth: the worker follows the ledger's change log, and what changed is
+forgotten within FOLLOW_SECONDS. Rules:
 
 - A malformed secret never reaches the database; nor does an unknown one twice within UNKNOWN_SECONDS.
 - Calls that miss the cache for the same key share one query.
@@ -60,10 +60,12 @@ class Authenticator:
                 await self._follower
 
     def cached(self, secret: bytes | None) -> Principal | None:
-        """The principal without waiting, if it is in the cache and may call. Raises the same errors as `find`."""
+        """The principal without waiting, if it is in the cache and may call. Raises the same errors as
+        `find`."""
         if secret is None:
             raise KeyMissing(
-                "You didn't provide an API key. Send it in the Authorization header: `Authorization: Bearer YOUR_KEY`."
+                "You didn't provide an API key. "
+                "Send it in the Authorization header: `Authorization: Bearer YOUR_KEY`."
             )
         principal = self._known.get(digest(self._pepper, secret))
         if principal is not None:

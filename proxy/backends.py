@@ -1,8 +1,8 @@
 """The engines we stand before: which are up, and which models each serves.
 
-Owns one connection pool per engine, the probe that asks each for its models every PROBE_SECONDS, and the sweep of
-deadlines. Rules: a probe that fails takes the engine out of the routes and the next good one puts it back; what an engine says of its files
-is never kept. Must not know tenants.
+Owns one connection pool per engine, the probe that asks each for its models every PROBE_SECONDS, and the
+sweep of deadlines. Rules: a probe that fails takes the engine out of the routes and the next good one puts
+it back; what an engine says of its files is never kept. Must not know tenants.
 """
 
 import asyncio

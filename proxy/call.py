@@ -1,8 +1,9 @@
 """A request body, read once and written anew. pure.
 
-Owns the way from the client's bytes to the `Call` that admission and metering go by, and to the bytes that the engine gets.
-Both come from one decoded object, so that no trick of JSON (duplicate keys, UTF-16, escaped names) makes the engine read another
-request than the one that is metered. Must not know tenants beyond the salt it is handed.
+Owns the way from the client's bytes to the `Call` that admission and metering go by, and to the bytes that
+the engine gets. Both come from one decoded object, so that no trick of JSON (duplicate keys, UTF-16,
+escaped names) makes the engine read another request than the one that is metered. Must not know tenants
+beyond the salt it is handed.
 """
 
 from dataclasses import dataclass
@@ -26,8 +27,8 @@ _ASK_USAGE: Final = {"include_usage": True, "continuous_usage_stats": True}
 class Call:
     """What one request asks for, as far as the proxy has to know.
 
-    `choices`: all the answers it will get, over all prompts. `silence`, `hide_reasoning`: see `CompletionStream`.
-    `fields`: what goes to the engine, but for the cache's salt.
+    `choices`: all the answers it will get, over all prompts. `silence`, `hide_reasoning`: see
+    `CompletionStream`. `fields`: what goes to the engine, but for the cache's salt.
     """
 
     endpoint: Endpoint
@@ -109,8 +110,8 @@ def _ask_for_silent_tokens(fields: dict[str, Any]) -> tuple[bool, bool]:
     """Has the engine send a chunk for tokens it would make in silence, so that the running count never lags.
 
     A tool parser keeps tokens back until the call is whole: `return_token_ids` gives each a chunk. With
-    `include_reasoning: false` nothing is sent at all while the model thinks: we let it be sent, and take it out.
-    Returns (silence, hide_reasoning).
+    `include_reasoning: false` nothing is sent at all while the model thinks: we let it be sent, and take it
+    out. Returns (silence, hide_reasoning).
     """
     silence = bool(fields.get("tools")) and not fields.get("return_token_ids")
     if silence:

@@ -1,7 +1,8 @@
 """The paths of the data plane that an engine answers: one row each. pure.
 
-Owns which OpenAI path goes to which engine path, under which field policy, and how its usage is read. A path that is not here
-does not reach an engine, whatever the engine has there: vLLM answers /invocations and /scale_elastic_ep without a key.
+Owns which OpenAI path goes to which engine path, under which field policy, and how its usage is read. A
+path that is not here does not reach an engine, whatever the engine has there: vLLM answers /invocations and
+/scale_elastic_ep without a key.
 """
 
 from dataclasses import dataclass

@@ -1,7 +1,8 @@
 """Everything that can go wrong with a call, as the client is told of it. pure.
 
-Owns the shape: `{"error": {"message", "type", "param", "code"}}` with OpenAI's types and codes, and the headers by which
-the official SDKs decide on a retry (`x-should-retry`, `retry-after`, `retry-after-ms`). Must know neither sockets nor the ledger.
+Owns the shape: `{"error": {"message", "type", "param", "code"}}` with OpenAI's types and codes, and the
+headers by which the official SDKs decide on a retry (`x-should-retry`, `retry-after`, `retry-after-ms`).
+Must know neither sockets nor the ledger.
 
     ApiError
     ├── BodyUnreadable  FieldMissing  FieldRefused  FieldUnsupported                400
@@ -217,8 +218,8 @@ _TOO_LONG: Final = re.compile(
 def from_engine(status: int, body: bytes, model: str, input_field: str) -> ApiError:
     """Translates an engine's error answer: its integer codes, its string errors, FastAPI's `{"detail"}`.
 
-    Source: facts measured on vLLM 0.32: `{"error": {"message", "type", "param", "code": 400}}`, `{"error": "Unauthorized"}`,
-    `{"detail": "Not Found"}`, and 503 with a full queue.
+    Source: facts measured on vLLM 0.32: `{"error": {"message", "type", "param", "code": 400}}`, `{"error":
+    "Unauthorized"}`, `{"detail": "Not Found"}`, and 503 with a full queue.
     """
     message, param = _engine_words(body)
     if status in {401, 403}:

@@ -1,11 +1,14 @@
 """Which fields of a request body go to the engine: one table per endpoint. pure.
 
-Owns the decision *passed, checked, dropped, set or refused* for every top-level field. Knows nothing of HTTP. Rules:
+Owns the decision *passed, checked, dropped, set or refused* for every top-level field. Knows nothing of
+HTTP. Rules:
 
-- A field that is in no table is refused by name, as OpenAI does: a new engine field may break metering or isolation
-  before anyone has read its code. The operator can pass more with METERGATE_EXTRA_FIELDS; what is refused for a reason stays so.
-- What decides metering (`stream`, `n`, `max_tokens`, ...) has exactly one JSON type here, although vLLM takes
-  `"stream": "on"`, `"n": "2"` and `"max_tokens": 4.0`: engine and meter must never read two requests out of one.
+- A field that is in no table is refused by name, as OpenAI does: a new engine field may break metering or
+  isolation before anyone has read its code. The operator can pass more with METERGATE_EXTRA_FIELDS; what is
+  refused for a reason stays so.
+- What decides metering (`stream`, `n`, `max_tokens`, ...) has exactly one JSON type here, although vLLM
+  takes `"stream": "on"`, `"n": "2"` and `"max_tokens": 4.0`: engine and meter must never read two requests
+  out of one.
 - Source of the field names: vLLM 0.32's OpenAPI document, OpenAI's, and older vLLM's `guided_*`.
 """
 
@@ -100,7 +103,8 @@ def _stream_options(name: str, value: Any, _limits: Limits) -> None:
 
 
 def prompts_in(value: Any) -> int:
-    """How many prompts a `prompt` or `input` holds: text and token ids, one or a list of them. 0: none of these."""
+    """How many prompts a `prompt` or `input` holds: text and token ids, one or a list of them. 0: none of
+    these."""
     if isinstance(value, str):
         return 1
     if not isinstance(value, list) or not value:
@@ -135,12 +139,47 @@ def _encoding(name: str, value: Any, _limits: Limits) -> None:
 
 
 _SAMPLING: Final = frozenset(
-    "temperature top_p top_k min_p frequency_penalty presence_penalty repetition_penalty length_penalty seed stop "
-    "stop_token_ids include_stop_str_in_output ignore_eos skip_special_tokens spaces_between_special_tokens "
-    "truncate_prompt_tokens truncation_side allowed_token_ids bad_words logit_bias add_special_tokens echo user logprobs "
-    "prompt_logprobs logprob_token_ids response_format structured_outputs guided_json guided_regex guided_choice "
-    "guided_grammar guided_decoding_backend guided_whitespace_pattern return_tokens_as_token_ids return_token_offsets "
-    "thinking_token_budget repetition_detection watermarking".split()
+    {
+        "temperature",
+        "top_p",
+        "top_k",
+        "min_p",
+        "frequency_penalty",
+        "presence_penalty",
+        "repetition_penalty",
+        "length_penalty",
+        "seed",
+        "stop",
+        "stop_token_ids",
+        "include_stop_str_in_output",
+        "ignore_eos",
+        "skip_special_tokens",
+        "spaces_between_special_tokens",
+        "truncate_prompt_tokens",
+        "truncation_side",
+        "allowed_token_ids",
+        "bad_words",
+        "logit_bias",
+        "add_special_tokens",
+        "echo",
+        "user",
+        "logprobs",
+        "prompt_logprobs",
+        "logprob_token_ids",
+        "response_format",
+        "structured_outputs",
+        "guided_json",
+        "guided_regex",
+        "guided_choice",
+        "guided_grammar",
+        "guided_decoding_backend",
+        "guided_whitespace_pattern",
+        "return_tokens_as_token_ids",
+        "return_token_offsets",
+        "thinking_token_budget",
+        "repetition_detection",
+        "watermarking",
+    }
 )
 
 _GENERATING: Final[Mapping[str, Check]] = {
@@ -173,8 +212,18 @@ _REFUSED: Final[Mapping[str, str]] = {
 CHAT: Final = FieldTable(
     passed=_SAMPLING
     | frozenset(
-        "top_logprobs tools tool_choice parallel_tool_calls reasoning_effort add_generation_prompt "
-        "continue_final_message chat_template_kwargs documents return_prompt_text".split()
+        {
+            "top_logprobs",
+            "tools",
+            "tool_choice",
+            "parallel_tool_calls",
+            "reasoning_effort",
+            "add_generation_prompt",
+            "continue_final_message",
+            "chat_template_kwargs",
+            "documents",
+            "return_prompt_text",
+        }
     ),
     checked={
         **_GENERATING,
@@ -184,8 +233,19 @@ CHAT: Final = FieldTable(
         "modalities": _text_only,
     },
     dropped=frozenset(
-        "request_id store metadata service_tier safety_identifier prompt_cache_key prompt_cache_options "
-        "prompt_cache_retention verbosity prediction moderation".split()
+        {
+            "request_id",
+            "store",
+            "metadata",
+            "service_tier",
+            "safety_identifier",
+            "prompt_cache_key",
+            "prompt_cache_options",
+            "prompt_cache_retention",
+            "verbosity",
+            "prediction",
+            "moderation",
+        }
     ),
     refused={
         **_REFUSED,
@@ -207,7 +267,15 @@ COMPLETIONS: Final = FieldTable(
 
 EMBEDDINGS: Final = FieldTable(
     passed=frozenset(
-        "dimensions user truncate_prompt_tokens truncation_side add_special_tokens normalize use_activation".split()
+        {
+            "dimensions",
+            "user",
+            "truncate_prompt_tokens",
+            "truncation_side",
+            "add_special_tokens",
+            "normalize",
+            "use_activation",
+        }
     ),
     checked={"model": _text, "input": _prompts, "encoding_format": _encoding, "cache_salt": _text},
     dropped=frozenset({"request_id"}),
@@ -215,7 +283,9 @@ EMBEDDINGS: Final = FieldTable(
 )
 
 GENERATE: Final = FieldTable(
-    passed=frozenset("temperature top_p top_k min_p seed stop frequency_penalty presence_penalty".split()),
+    passed=frozenset(
+        {"temperature", "top_p", "top_k", "min_p", "seed", "stop", "frequency_penalty", "presence_penalty"}
+    ),
     checked={"model": _text, "prompt": _text, "max_tokens": _integer(1), "cache_salt": _text},
     refused={"stream": "it answers in one piece; /v1/completions streams."},
 )

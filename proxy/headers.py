@@ -15,7 +15,8 @@ Headers = list[tuple[bytes, bytes]]
 
 
 def secret_in(headers: Iterable[tuple[bytes, bytes]]) -> bytes | None:
-    """The API key that came with a request: `Authorization: Bearer`, else `api-key` (Azure's), else `x-api-key`."""
+    """The API key that came with a request: `Authorization: Bearer`, else `api-key` (Azure's), else
+    `x-api-key`."""
     other = None
     for name, value in headers:
         if name == b"authorization":

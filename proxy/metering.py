@@ -1,9 +1,11 @@
 """What an engine said it used: usage objects in, `Usage` out. pure.
 
-Owns the arithmetic over vLLM's `usage` fields; knows nothing of framing, of clients or of the ledger's tables. Rules, measured on vLLM 0.32:
+Owns the arithmetic over vLLM's `usage` fields; knows nothing of framing, of clients or of the ledger's
+tables. Rules, measured on vLLM 0.32:
 
 - A finished answer's `usage` is the total over its choices: the engine's last word (`final`).
-- A stream's running `usage` (`continuous_usage_stats`) is *per choice*: the last one of each index counts, and they add up.
+- A stream's running `usage` (`continuous_usage_stats`) is *per choice*: the last one of each index counts,
+  and they add up.
 - In chat all choices share one prompt. In completions choice `i` belongs to prompt `i // n`, and each chunk
   tells the tokens of its own prompt only.
 - Cached prompt tokens are told at the end only, so a running count has none.
@@ -22,7 +24,8 @@ class _Details(msgspec.Struct):
 
 
 class WireUsage(msgspec.Struct):
-    """The `usage` object of chat, completions, embeddings, pooling, score and rerank, as far as it is metered."""
+    """The `usage` object of chat, completions, embeddings, pooling, score and rerank, as far as it is
+    metered."""
 
     prompt_tokens: int = 0
     completion_tokens: int | None = None

@@ -1,8 +1,9 @@
 """The data plane's counters, right across workers.
 
-Owns the metrics' names and the way from settled calls to them. Rules: the hot path only appends to a list; once a second the list is added up and
-written to prometheus-client's shared files (PROMETHEUS_MULTIPROC_DIR), where whoever serves /metrics reads every worker's. Labels are
-bounded: no tenant, no key, no path that a client made up.
+Owns the metrics' names and the way from settled calls to them. Rules: the hot path only appends to a list;
+once a second the list is added up and written to prometheus-client's shared files
+(PROMETHEUS_MULTIPROC_DIR), where whoever serves /metrics reads every worker's. Labels are bounded: no
+tenant, no key, no path that a client made up.
 """
 
 import asyncio

@@ -8,6 +8,8 @@ from typing import Any, Final, Protocol
 
 import msgspec
 
+from proxy.endpoints import ENDPOINTS
+
 VERSION: Final = "0.1.0"
 
 
@@ -30,9 +32,9 @@ def front() -> bytes:
         {
             "name": "metergate",
             "version": VERSION,
-            "description": "OpenAI-compatible API. Set your client's base_url to this address followed by /v1.",
+            "description": "OpenAI-compatible API: set your client's base_url to this address and /v1.",
             "docs": "/docs",
-            "endpoints": ["/v1/chat/completions", "/v1/completions", "/v1/embeddings", "/v1/models", "/generate"],
+            "endpoints": [*ENDPOINTS, "/v1/models"],
         }
     )
 
@@ -45,7 +47,11 @@ def health() -> bytes:
 def readiness(problems: Iterable[str]) -> tuple[int, bytes]:
     """`/readyz`: whether calls can be served, and if not, why: (status, body)."""
     found = list(problems)
-    return (503, _encode({"status": "not ready", "problems": found})) if found else (200, _encode({"status": "ready"}))
+    return (
+        (503, _encode({"status": "not ready", "problems": found}))
+        if found
+        else (200, _encode({"status": "ready"}))
+    )
 
 
 def model_list(models: Iterable[ModelLike]) -> bytes:

@@ -1,6 +1,7 @@
 """Which models have a price now, as admission needs to know.
 
-Owns a copy of the price book that follows the change log. The amounts are none of its business: rating happens at posting.
+Owns a copy of the price book that follows the change log. The amounts are none of its business: rating
+happens at posting.
 """
 
 import asyncio

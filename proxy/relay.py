@@ -1,8 +1,8 @@
 """The relay: a call goes to an engine, its answer comes back, and what it used is settled.
 
-Reads top-down as the flow. Owns which replica is tried and when another may be, and the unstreamed call; a stream's way is `streaming`'s.
-Rules: another replica is tried only as long as no byte has come; an unstreamed call whose client has left goes on to its end
-and is billed the engine's last word.
+Reads top-down as the flow. Owns which replica is tried and when another may be, and the unstreamed call; a
+stream's way is `streaming`'s. Rules: another replica is tried only as long as no byte has come; an
+unstreamed call whose client has left goes on to its end and is billed the engine's last word.
 """
 
 import asyncio
@@ -51,7 +51,8 @@ class Relay:
             raise errors.EngineUnavailable("The engine broke off before it answered. Try again.") from fault
 
     async def cut(self) -> None:
-        """Ends every stream that is still running, with a clear word to its client; returns when all are settled."""
+        """Ends every stream that is still running, with a clear word to its client; returns when all are
+        settled."""
         for stream in self._streams:
             stream.cut()
         if self._streams:
@@ -109,8 +110,9 @@ class Relay:
     ) -> Backend:
         """Sends the call to a replica and waits for its first byte; as long as none has come, tries another.
 
-        A connection that had been idle and turns out dead is no fault of the engine's: it gets a new one. Raises
-        EngineUnavailable, and the UpstreamFault of `wait` where trying again could bill a call twice.
+        A connection that had been idle and turns out dead is no fault of the engine's: it gets a new one.
+        Raises EngineUnavailable, and the UpstreamFault of `wait` where trying again could bill a call
+        twice.
         """
         tried: list[Backend] = []
         stale: Backend | None = None
@@ -134,7 +136,9 @@ class Relay:
                 if exchange is not None:
                     exchange.abort()
                 raise
-        raise errors.EngineUnavailable(f"No engine that serves `{call.model}` answers at the moment. Try again.")
+        raise errors.EngineUnavailable(
+            f"No engine that serves `{call.model}` answers at the moment. Try again."
+        )
 
 
 async def _gone(receive: Receive) -> None:

@@ -1,11 +1,13 @@
 """uvicorn, with the bounds and the way of stopping that a proxy needs.
 
-Owns what lies between the socket and the ASGI application: how slowly and how largely a request may come in, and that a stop lets
-running calls finish, then cuts them, then settles them. Knows nothing of what is served. Rules:
+Owns what lies between the socket and the ASGI application: how slowly and how largely a request may come
+in, and that a stop lets running calls finish, then cuts them, then settles them. Knows nothing of what is
+served. Rules:
 
-- The head and the body of a request must come without a pause of more than STALL_SECONDS; one sweep looks at all connections,
-  so a request costs no timer.
-- First signal: stop accepting, wait up to `drain_seconds`, cut the streams, leave. Second signal: cut at once.
+- The head and the body of a request must come without a pause of more than STALL_SECONDS; one sweep looks
+  at all connections, so a request costs no timer.
+- First signal: stop accepting, wait up to `drain_seconds`, cut the streams, leave. Second signal: cut at
+  once.
 """
 
 import asyncio
@@ -31,7 +33,8 @@ CUT_SECONDS: Final = 10.0
 """What a cut stream gets to be drained and settled."""
 
 _HEAD_BYTES_MAX: Final = 128 << 10
-"""A head this long is ended before it is whole; the application's own, lower limit answers 431 in OpenAI's shape."""
+"""A head this long is ended before it is whole; the application's own, lower limit answers 431 in OpenAI's
+shape."""
 
 _TOO_LARGE: Final = (
     b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/json\r\nconnection: close\r\n"
@@ -79,7 +82,12 @@ class Server(uvicorn.Server):
     """`cut` ends what is still running after the drain, and returns when it is settled."""
 
     def __init__(
-        self, app: Any, *, drain_seconds: float, on_stop: Callable[[], None], cut: Callable[[], Awaitable[None]]
+        self,
+        app: Any,
+        *,
+        drain_seconds: float,
+        on_stop: Callable[[], None],
+        cut: Callable[[], Awaitable[None]],
     ) -> None:
         super().__init__(
             uvicorn.Config(

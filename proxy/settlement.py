@@ -1,8 +1,9 @@
 """The end of a call: once, whatever it was.
 
-Owns the way from a call's last count to a record in the journal. Rules: a call that reached an engine and may have cost tokens is settled
-exactly once, without waiting for anything; a call that failed before its first byte, or that the engine refused, is not a usage
-and leaves no row. A record never holds what was said.
+Owns the way from a call's last count to a record in the journal. Rules: a call that reached an engine and
+may have cost tokens is settled exactly once, without waiting for anything; a call that failed before its
+first byte, or that the engine refused, is not a usage and leaves no row. A record never holds what was
+said.
 """
 
 import asyncio
@@ -16,7 +17,6 @@ from ledger.principals import Principal
 from ledger.record import CallRecord, Ending
 from ledger.usage import Usage, UsageSource
 from proxy.call import Call
-
 
 RETRY_SECONDS: Final = 0.5
 
@@ -39,8 +39,8 @@ class Journal(Protocol):
 class SettledCalls:
     """Records on their way into the journal.
 
-    A journal that cannot be written keeps nothing from being settled: the records wait here, at most one for each
-    call that was in flight, no new call is admitted, and writing is tried again until it works.
+    A journal that cannot be written keeps nothing from being settled: the records wait here, at most one
+    for each call that was in flight, no new call is admitted, and writing is tried again until it works.
     """
 
     def __init__(self, journal: Journal) -> None:
@@ -78,7 +78,8 @@ class SettledCalls:
 
 
 class Settlement:
-    """One call's account, open until `settle`. Times in microseconds since the epoch; `now_us` is the clock."""
+    """One call's account, open until `settle`. Times in microseconds since the epoch; `now_us` is the
+    clock."""
 
     __slots__ = (
         "_call",

@@ -1,9 +1,9 @@
 """Server-sent events: bytes in, whole events out. pure.
 
-Owns the framing of `text/event-stream` and nothing of what the events say. Rules: lines end in LF, CRLF or CR and
-nothing else (U+0085 and U+2028 are text: an iterator over `str.splitlines` gets this wrong); an event ends at
-an empty line; an event is handed on the moment its last byte is here, and never a byte of one before. Source: the WHATWG HTML
-standard, section 9.2.6.
+Owns the framing of `text/event-stream` and nothing of what the events say. Rules: lines end in LF, CRLF or
+CR and nothing else (U+0085 and U+2028 are text: an iterator over `str.splitlines` gets this wrong); an
+event ends at an empty line; an event is handed on the moment its last byte is here, and never a byte of one
+before. Source: the WHATWG HTML standard, section 9.2.6.
 """
 
 import re
@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import Final
 
 MAX_EVENT_BYTES: Final = 8 << 20
-"""The longest event we hold before it is whole: prompt_logprobs of a long prompt come in one event of a few MiB."""
+"""The longest event we hold before it is whole: prompt_logprobs of a long prompt come in one event of a few
+MiB."""
 
 _LINE_END: Final = rb"(?:\r\n|\n|\r(?=[^\n]))"
 # A CR that is the last byte here may be half of a CRLF: it ends nothing until the next byte is known.
@@ -25,7 +26,8 @@ class EventTooLarge(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event: its `event:` name ("" where there is none) and its `data:` lines joined by LF (None: a comment)."""
+    """One event: its `event:` name ("" where there is none) and its `data:` lines joined by LF (None: a
+    comment)."""
 
     name: bytes
     data: bytes | None

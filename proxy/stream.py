@@ -1,13 +1,15 @@
 """A stream on its way through: the engine's events in, the client's events out, the usage noted. pure.
 
-Owns what is changed in a stream: the running and final usage that we asked for and the client did not, the traces of the fields that we
-set to be told of silent tokens, and the engine's error events. All else leaves as it came: same keys, same order, same
-values. Knows nothing of sockets. Rules:
+Owns what is changed in a stream: the running and final usage that we asked for and the client did not, the
+traces of the fields that we set to be told of silent tokens, and the engine's error events. All else leaves
+as it came: same keys, same order, same values. Knows nothing of sockets. Rules:
 
 - An event leaves in the call in which its last byte came. Events that came together leave together.
-- The fast path edits bytes: in JSON text the bytes `"usage":` cannot occur inside a string (there the quotes are escaped),
-  so a run of events with exactly one `],"usage":{...}` each is cut without being decoded. Whatever it does not recognize is decoded.
-- `choices` empty and a usage object: the engine's last word. An `error` member: the engine failed, and what follows is not relayed.
+- The fast path edits bytes: in JSON text the bytes `"usage":` cannot occur inside a string (there the
+  quotes are escaped), so a run of events with exactly one `],"usage":{...}` each is cut without being
+  decoded. Whatever it does not recognize is decoded.
+- `choices` empty and a usage object: the engine's last word. An `error` member: the engine failed, and what
+  follows is not relayed.
 """
 
 import re
@@ -47,8 +49,8 @@ class CompletionStream:
     `wish`: what the client asked to see. `choices_per_prompt`: the call's `n`; `choices`: all its choices.
     `silence`: we set `return_token_ids` to be told of the tokens of a tool call; its traces are taken out.
     `hide_reasoning`: the client asked for none, and the engine sends it so that the count never lags.
-    `fingerprint`: the engine's `system_fingerprint`, where it is known: vLLM puts it on the last chunk it sends,
-    and that one is left out when the client did not ask for usage.
+    `fingerprint`: the engine's `system_fingerprint`, where it is known: vLLM puts it on the last chunk it
+    sends, and that one is left out when the client did not ask for usage.
     """
 
     __slots__ = (
@@ -83,7 +85,8 @@ class CompletionStream:
         self.done = False
         """Whether the engine's `[DONE]` has come."""
         self.failed: dict[str, Any] | None = None
-        """The engine's error object, once it has sent one: nothing after it is relayed, `[DONE]` least of all."""
+        """The engine's error object, once it has sent one: nothing after it is relayed, `[DONE]` least of
+        all."""
 
     def feed(self, data: bytes) -> bytes:
         """Takes the engine's next bytes; returns what goes to the client now (b"": nothing yet).
@@ -198,7 +201,8 @@ class CompletionStream:
         return False
 
     def _strip_silence(self, chunk: dict[str, Any]) -> bool:
-        """Takes out what came only because we asked; False where nothing is left that the engine would have sent."""
+        """Takes out what came only because we asked; False where nothing is left that the engine would have
+        sent."""
         if self._silence and chunk.get("prompt_token_ids") is not None:
             chunk["prompt_token_ids"] = None
         kept = not chunk["choices"]
@@ -216,5 +220,5 @@ class CompletionStream:
 
 
 def _finishes(chunk: dict[str, Any]) -> bool:
-    choices = chunk.get("choices")
-    return bool(choices) and choices[0].get("finish_reason") is not None
+    choices = chunk.get("choices") or [{}]
+    return choices[0].get("finish_reason") is not None

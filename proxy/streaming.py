@@ -1,9 +1,11 @@
-"""One streamed call on its way: the engine's bytes are counted, edited and sent on in the callback they came in.
+"""One streamed call on its way: the engine's bytes are counted, edited and sent on in the callback they
+came in.
 
-Owns the ways a stream can end, and what client and ledger are told of each (the table in ARCHITECTURE.md). Rules:
+Owns the ways a stream can end, and what client and ledger are told of each (the table in ARCHITECTURE.md).
+Rules:
 
-- No lock, no database and no task switch while tokens stream. Only a client slower than its engine wakes the task,
-  and pauses the engine's connection meanwhile.
+- No lock, no database and no task switch while tokens stream. Only a client slower than its engine wakes
+  the task, and pauses the engine's connection meanwhile.
 - The count is in the journal before the last bytes of the answer leave.
 - A client that leaves ends the engine's work, and what the engine still tells is counted.
 """
@@ -31,7 +33,8 @@ _EVENTS: Final = b"text/event-stream"
 class StreamedCall:
     """The `Sink` of one exchange, and the task that waits for its end.
 
-    `exchange` is the engine's connection while it is ours: not before the call is sent, nor after its answer is whole.
+    `exchange` is the engine's connection while it is ours: not before the call is sent, nor after its
+    answer is whole.
     """
 
     __slots__ = (

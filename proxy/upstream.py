@@ -1,11 +1,13 @@
 """A small HTTP/1.1 client for trusted engines, on httptools, the parser that uvicorn itself uses.
 
-Owns connections to one engine: the pool, the timeouts, pausing a reader that is ahead of its client, and the half-close. Knows nothing
-of OpenAI, of tenants or of usage. Rules:
+Owns connections to one engine: the pool, the timeouts, pausing a reader that is ahead of its client, and
+the half-close. Knows nothing of OpenAI, of tenants or of usage. Rules:
 
 - One request at a time on a connection; a connection is idle for at most IDLE_SECONDS (vLLM closes at 5 s).
-- What arrived in one read is handed on in one piece, without a task switch: a stream's `Sink` is called from `data_received`.
-- A failure is told once, as an EngineGone, EngineSilent or EngineNonsense, and `answered` says whether a byte had come.
+- What arrived in one read is handed on in one piece, without a task switch: a stream's `Sink` is called
+  from `data_received`.
+- A failure is told once, as an EngineGone, EngineSilent or EngineNonsense, and `answered` says whether a
+  byte had come.
 - No timer per request: the owner calls `sweep` a few times a second, and deadlines are compared there.
 """
 
@@ -323,7 +325,8 @@ class Pool:
     async def post(self, path: str, body: bytes, request_id: str, *, fresh: bool = False) -> Exchange:
         """Sends a JSON body to `path`; returns the exchange that its answer is coming on.
 
-        `fresh`: on a new connection, because an old one has just turned out to be dead. Raises EngineUnreachable.
+        `fresh`: on a new connection, because an old one has just turned out to be dead. Raises
+        EngineUnreachable.
         """
         head = self._heads.get(path) or self._make_head(path)
         request = b"%b%b\r\ncontent-length: %d\r\n\r\n%b" % (head, request_id.encode(), len(body), body)
@@ -373,7 +376,8 @@ class Pool:
 
     def _make_head(self, path: str) -> bytes:
         head = (
-            f"POST {self._prefix}{path} HTTP/1.1\r\nhost: {self._netloc}\r\ncontent-type: application/json\r\n"
+            f"POST {self._prefix}{path} HTTP/1.1\r\nhost: {self._netloc}\r\n"
+            "content-type: application/json\r\n"
             f"{self._authorization}x-request-id: "
         ).encode()
         self._heads[path] = head

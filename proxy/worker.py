@@ -1,11 +1,10 @@
 """One worker of the data plane: `python -m proxy.worker --fd FD --worker K`.
 
-The composition root of this process: reads the settings, makes the parts, serves the socket it was handed, and puts
-everything down in order at the end. Knows no more of any part than its constructor.
+The composition root of this process: reads the settings, makes the parts, serves the socket it was handed,
+and puts everything down in order at the end. Knows no more of any part than its constructor.
 """
 
 import argparse
-import asyncio
 import gc
 import hmac
 import logging

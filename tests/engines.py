@@ -1,8 +1,8 @@
 """Simulated engines for tests: started, told what to do, asked what they made.
 
-`engine_thread(config)` is quick and for most tests; `engine_process(*arguments)` is one that can be killed. Both are
-context managers and yield an Engine; `engine` and `fast_engine` are fixtures of it (import them, or name this module in
-`pytest_plugins`).
+`engine_thread(config)` is quick and for most tests; `engine_process(*arguments)` is one that can be killed.
+Both are context managers and yield an Engine; `engine` and `fast_engine` are fixtures of it (import them, or
+name this module in `pytest_plugins`).
 """
 
 import asyncio
@@ -22,6 +22,7 @@ import httpx
 import msgspec
 import pytest
 import uvloop
+
 from proxy.simulator import Fault, SimulatorConfig, create_simulator
 from proxy.simulator.server import SimulatorServer, listen
 
@@ -89,13 +90,15 @@ class Engine:
     def faults(self) -> list[dict[str, Any]]:
         return self._json("GET", "/simulator/faults")
 
-    def set_pace(self, *, tokens_per_second: float | None = None, first_token_delay_ms: float | None = None) -> None:
+    def set_pace(
+        self, *, tokens_per_second: float | None = None, first_token_delay_ms: float | None = None
+    ) -> None:
         """For calls to come."""
         pace = {"tokens_per_second": tokens_per_second, "first_token_delay_ms": first_token_delay_ms}
         self._json("PUT", "/simulator/pace", pace)
 
     def stop_accepting(self, for_ms: float = 0.0) -> None:
-        """New connections wait in the backlog; `for_ms` 0: until accept_again (over the connection kept here)."""
+        """New connections wait in the backlog; `for_ms` 0: until accept_again."""
         self._json("PUT", "/simulator/accepting", {"accepting": False, "for_ms": for_ms})
 
     def accept_again(self) -> None:

@@ -1,7 +1,7 @@
 """`python -m proxy.simulator`: the command line of one simulated engine.
 
-Prints one line when it listens. Writes `ready` to the pipe METERGATE_READY_FD once it answers; stops when the pipe
-METERGATE_LIFE_FD ends, for then the process that started it is gone.
+Prints one line when it listens. Writes `ready` to the pipe METERGATE_READY_FD once it answers; stops when the
+pipe METERGATE_LIFE_FD ends, for then the process that started it is gone.
 """
 
 import argparse

@@ -1,7 +1,7 @@
 """The simulator's own exact account of every call: what tests compare the ledger with.
 
-One account a call, written as tokens are made and events are sent; the last `kept` calls can be listed, all are in the
-totals. It must not know HTTP.
+One account a call, written as tokens are made and events are sent; the last `kept` calls can be listed, all
+are in the totals. It must not know HTTP.
 """
 
 from collections import deque

@@ -199,7 +199,12 @@ class Simulator:
         if exchange.path in _EMBEDDING_PATHS:
             prefix = "embd-"
             answer, prompt_tokens = pooling.embeddings(
-                body, prefix + request_id, created, model, config.embedding_size, config.max_model_len
+                body,
+                call_id=prefix + request_id,
+                created=created,
+                model=model,
+                size=config.embedding_size,
+                max_model_len=config.max_model_len,
             )
         elif exchange.path in _RERANK_PATHS:
             prefix = "score-"

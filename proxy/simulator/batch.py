@@ -1,7 +1,7 @@
 """A call's sequences, advanced one engine step at a time, and counted as they go.
 
-Every engine step makes one token for each sequence that is not finished. The account and the counters are written in
-the step that makes the token, so that they are exact whenever a call is cut off.
+Every engine step makes one token for each sequence that is not finished. The account and the counters are
+written in the step that makes the token, so that they are exact whenever a call is cut off.
 """
 
 from collections.abc import Iterator, Sequence

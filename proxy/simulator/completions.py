@@ -1,7 +1,7 @@
 """/v1/completions (pure): the request read, answers and events rendered.
 
-Unlike chat there is no role event, `stop_reason` is in every choice, running usage is per choice for the prompt too, and
-no usage tells completion_tokens_details.
+Unlike chat there is no role event, `stop_reason` is in every choice, running usage is per choice for the
+prompt too, and no usage tells completion_tokens_details.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 
 from proxy.simulator import fields, logprobs, prompts, prose, vocabulary
-from proxy.simulator.batch import Choice
 from proxy.simulator.config import SimulatorConfig
 from proxy.simulator.fields import Body
 from proxy.simulator.generation import Step
@@ -42,7 +41,8 @@ class CompletionCall:
     room_tokens: int
     logprobs: int | None
     echo: bool
-    # echo with max_tokens 0: the engine generates one token all the same, counts it, and shows only the prompt.
+    # echo with max_tokens 0: the engine generates one token all the same, counts it, and shows only the
+    # prompt.
     echo_only: bool
     structured: str | None
 
@@ -158,13 +158,12 @@ class CompletionEvents:
         self._offsets[choice] = offset + sum(len(vocabulary.decode((token,))) for token in shown)
         return _encode(logprobs.completion_logprobs(shown, self._call.logprobs or 0, offset, bool(echoed)))
 
-    def closing(self, choices: list[Choice]) -> list[bytes]:
+    def closing(self, generated: Sequence[int]) -> list[bytes]:
         """The whole call's usage, where it was asked for; each prompt once."""
         if not self._include_usage:
             return []
         prompt_tokens = sum(map(len, self._call.prompts))
-        generated = sum(choice.generated_tokens for choice in choices)
-        usage = final_usage(prompt_tokens, generated, self._details, None)
+        usage = final_usage(prompt_tokens, sum(generated), self._details, None)
         return [self._begin + b'],"usage":' + _encode(usage) + self._fingerprint + b"}\n\n"]
 
 

@@ -1,7 +1,8 @@
 """What tests ask and tell a simulated engine under /simulator/, which no real engine has.
 
-GET  /simulator/calls[?request_id=ID]   each call's account, oldest first     GET /simulator/totals   over all calls
-GET  /simulator/faults                  faults still to come                  DELETE                  none any more
+GET  /simulator/calls[?request_id=ID]   each call's account, oldest first
+GET  /simulator/totals                  over all calls
+GET  /simulator/faults                  faults still to come; DELETE: none any more
 PUT  /simulator/faults                  one fault or a list, replacing all
 PUT  /simulator/pace                    {"tokens_per_second": 0, "first_token_delay_ms": 0}
 PUT  /simulator/accepting               {"accepting": false, "for_ms": 2000}: connections wait in the backlog

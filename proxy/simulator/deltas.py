@@ -1,8 +1,8 @@
 """What of the generated text a chat stream shows, piece by piece (pure).
 
-A feed answers the delta object as JSON, or None for silence: tokens that are generated and counted while no chunk tells
-of them. `shown_when_asked`: whether return_token_ids or logprobs make silent tokens visible (not so for hidden
-reasoning).
+A feed answers the delta object as JSON, or None for silence: tokens that are generated and counted while no
+chunk tells of them. `shown_when_asked`: whether return_token_ids or logprobs make silent tokens visible (not
+so for hidden reasoning).
 """
 
 from typing import Protocol

@@ -77,6 +77,6 @@ class Overloaded(EngineRefusal):
 
 # The event with which a stream tells that the engine died under it; spaces as Python's json writes them.
 ENGINE_DIED_EVENT = (
-    b'data: {"error": {"message": "EngineCore encountered an issue. See stack trace (above) for the root cause.", '
-    b'"type": "InternalServerError", "param": null, "code": 500}}\n\n'
+    b'data: {"error": {"message": "EngineCore encountered an issue. See stack trace (above) '
+    b'for the root cause.", "type": "InternalServerError", "param": null, "code": 500}}\n\n'
 )

@@ -73,7 +73,7 @@ class Exchange:
                 return b"".join(parts)
 
     async def read_json(self) -> Body:
-        """The decoded JSON object; UTF-8 with a BOM and UTF-16 are taken, of duplicate keys the last counts."""
+        """The decoded JSON object; a BOM and UTF-16 are taken, of duplicate keys the last counts."""
         media = (self.header(b"content-type") or "").split(";")[0].strip().lower()
         raw = await self.read()
         if media != "application/json":
@@ -97,7 +97,7 @@ class Exchange:
             )
         return body
 
-    def when_left(self, then: Callable[[], None]) -> None:
+    def when_left(self, then: Callable[[], object]) -> None:
         """Calls back once the client has left. To be used after the body was read."""
         if self._left is None:
             self._left = asyncio.get_running_loop().create_future()
@@ -116,7 +116,7 @@ class Exchange:
             self._watcher.cancel()
 
     async def see_off(self) -> None:
-        """Waits until the server too knows that the connection is closing; a client that never reads is cut off."""
+        """Waits until the server too sees the connection closed; a client that never reads is cut off."""
         try:
             async with asyncio.timeout(_FAREWELL_S):
                 gone = asyncio.Event()

@@ -1,7 +1,8 @@
 """What can be told to go wrong (pure): which requests it hits, and how.
 
-A fault is a flat record; its fields may be combined. It applies to the next `count` requests that match (None: all),
-and of several matching faults the first counts. Chunks are SSE events that carry `choices`, counted from the first.
+A fault is a flat record; its fields may be combined. It applies to the next `count` requests that match
+(None: all), and of several matching faults the first counts. Chunks are SSE events that carry `choices`,
+counted from the first.
 """
 
 import msgspec
@@ -61,7 +62,7 @@ class FaultPlan:
         self._left = [(fault, fault.count) for fault in faults]
 
     def take(self, path: str, model: str | None) -> Fault:
-        """The fault that this request meets; NO_FAULT mostly. `model` None: not known, matches no named model."""
+        """The fault that this request meets; mostly NO_FAULT. A model of None matches no named one."""
         for at, (fault, left) in enumerate(self._left):
             if fault.path not in (None, path) or (fault.model is not None and fault.model != model):
                 continue

@@ -1,7 +1,7 @@
 """Reads fields of a request body as leniently as the engine does (pure).
 
-The engine coerces: "2", 2.0 and 2 are one integer; "on", 1 and true one boolean. What cannot be coerced is refused with
-the engine's words. A body is the decoded JSON object; a missing or null field is its default.
+The engine coerces: "2", 2.0 and 2 are one integer; "on", 1 and true one boolean. What cannot be coerced is
+refused with the engine's words. A body is the decoded JSON object; a missing or null field is its default.
 """
 
 from typing import Any

@@ -1,7 +1,8 @@
 """One choice's generation (pure): tokens in, steps out; where and why it ends.
 
-The rules are vLLM's: the end token counts as generated and adds no text; a stop string cuts the text before it and the
-token that completed it counts; as long as a stop string may still begin, its possible first characters are held back.
+The rules are vLLM's: the end token counts as generated and adds no text; a stop string cuts the text before
+it and the token that completed it counts; as long as a stop string may still begin, its possible first
+characters are held back.
 """
 
 from collections.abc import Iterable, Iterator
@@ -46,9 +47,7 @@ def _generate(tokens: Iterable[int], limits: Limits) -> Iterator[Step]:
     detokenizer = Detokenizer()
     add = detokenizer.add
     stop_ids = limits.stop_token_ids
-    count = 0
-    for token in tokens:
-        count += 1
+    for count, token in enumerate(tokens, start=1):
         may_stop = count > limits.min_tokens
         if token == EOS and may_stop and not limits.ignore_eos:
             yield Step(token, detokenizer.rest(), "stop")

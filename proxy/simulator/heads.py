@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """`id` with its family's prefix, `created` in seconds, the model's served name, the engine's fingerprint."""
+    """`id` with its family's prefix; `created` in seconds; the model's served name."""
 
     id: str
     created: int

@@ -1,7 +1,7 @@
 """The engine's Prometheus counters, kept by vLLM's rules and written in its text form.
 
-A prompt is counted when its first token is made, once for each of its n sequences; tokens are counted as they are made,
-aborted calls' too; `request_success` counts finished sequences only, aborts never.
+A prompt is counted when its first token is made, once for each of its n sequences; tokens are counted as they
+are made, aborted calls' too; `request_success` counts finished sequences only, aborts never.
 """
 
 import os

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """`tokens_per_second` of each sequence, 0 as fast as possible; `first_token_delay_ms` before the first."""
+    """`tokens_per_second` of each sequence, 0: as fast as possible; a delay before the first."""
 
     tokens_per_second: float
     first_token_delay_ms: float

@@ -1,8 +1,9 @@
 """One clock for all streams: who is due, in the order of being due.
 
-Runners with the same delay wait in one lane, a queue that is sorted by construction, so that pacing a stream costs an
-append and a popleft a token, whatever the number of streams; a lane has one timer. A runner's `step()` does what is due
-and answers the delay until its next step, 0 for as soon as others have had their turn, or None when it is done.
+Runners with the same delay wait in one lane, a queue that is sorted by construction, so that pacing a stream
+costs an append and a popleft a token, whatever the number of streams; a lane has one timer. A runner's
+`step()` does what is due and answers the delay until its next step, 0 for as soon as others have had their
+turn, or None when it is done.
 """
 
 import asyncio

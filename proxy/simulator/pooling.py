@@ -1,7 +1,7 @@
 """/v1/embeddings, /v1/rerank and /v1/score (pure).
 
-A text's vector is the normalised sum of its tokens' vectors, which are made of hashes: texts that share words are near
-each other, so that retrieval in a demo finds something.
+A text's vector is the normalised sum of its tokens' vectors, which are made of hashes: texts that share words
+are near each other, so that retrieval in a demo finds something.
 """
 
 import base64
@@ -56,12 +56,12 @@ def _read_texts(body: Body, key: str, max_model_len: int) -> list[list[int]]:
     if ids is None or not ids:
         raise _invalid(key, value)
     for text in ids:
-        check_room(len(text), max_model_len + 1)
+        check_room(len(text) - 1, max_model_len)
     return ids
 
 
 def embeddings(
-    body: Body, call_id: str, created: int, model: str, size: int, max_model_len: int
+    body: Body, *, call_id: str, created: int, model: str, size: int, max_model_len: int
 ) -> tuple[bytes, int]:
     """The answer and its prompt tokens."""
     inputs = _read_texts(body, "input", max_model_len)

@@ -1,6 +1,7 @@
-"""The prefix cache: which blocks of prompts were seen before. Bounded; the least recently used block goes first.
+"""The prefix cache: which blocks of prompts were seen before. Bounded: the least recently used goes first.
 
-Only whole blocks are cached, at least one token of a prompt is always computed, and a cache_salt has blocks of its own.
+Only whole blocks are cached, at least one token of a prompt is always computed, and a cache_salt has blocks
+of its own.
 """
 
 from array import array

@@ -1,7 +1,8 @@
-"""What the simulated model writes (pure): readable sentences that are a function of the prompt, the seed and the choice.
+"""What the simulated model writes (pure): sentences that follow from prompt, seed and choice.
 
-Sentences come from a small grammar; one 64-bit state a sentence, moved on by splitmix64. One sentence in eight ends in
-an emoji, whose four bytes are four tokens, so that streams hold chunks without text, as real ones do.
+Sentences come from a small grammar; one 64-bit state a sentence, moved on by splitmix64. One sentence in
+eight ends in an emoji, whose four bytes are four tokens, so that streams hold chunks without text, as real
+ones do.
 """
 
 from array import array
@@ -9,7 +10,8 @@ from collections.abc import Iterator, Sequence
 from hashlib import blake2b
 
 from proxy.simulator import vocabulary
-from proxy.simulator.vocabulary import ADJECTIVES, EOS, NOUNS, OPENINGS, PLACES, VERBS
+from proxy.simulator.vocabulary import EOS
+from proxy.simulator.words import ADJECTIVES, NOUNS, OPENINGS, PLACES, VERBS
 
 _MASK = (1 << 64) - 1
 _EMOJI = ("🌊", "🌿", "⛵️", "🕯️")
@@ -66,7 +68,7 @@ def sentence(state: int, first: bool) -> list[int]:
         ids += (_COMMA, _AND, _pick(_VERB_IDS, state >> 33), _THE, _pick(_NOUN_IDS, state >> 37))
     ids += (_pick(_PLACE_IDS, state >> 43), _THE, _pick(_NOUN_IDS, state >> 47), _STOP)
     if state >> 53 & 7 == 0:
-        ids += _pick(_EMOJI_IDS, state >> 57)
+        ids += _EMOJI_IDS[(state >> 57) % len(_EMOJI_IDS)]
     return ids
 
 

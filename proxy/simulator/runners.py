@@ -1,7 +1,7 @@
 """What the pacer drives: a streamed call and an unstreamed one.
 
-A runner's `over` future is done when the call is: with how it ended. Everything else about the answer (headers, the
-last chunk) is the app's.
+A runner's `over` future is done when the call is: with how it ended. Everything else about the answer
+(headers, the last chunk) is the app's.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ class Events(Protocol):
 
     def chunk(self, choice: int, step: Step, tokens: tuple[int, ...], generated: int) -> bytes | None: ...
 
-    def closing(self, choices: list[Choice]) -> list[bytes]: ...
+    def closing(self, generated: list[int]) -> list[bytes]: ...
 
 
 class AnswerRunner:
@@ -147,7 +147,7 @@ class StreamRunner:
             return self._incident()
         if self._batch.done:
             if not self._fault.omit_usage:
-                out += self._events.closing(self._batch.choices)
+                out += self._events.closing([choice.generated_tokens for choice in self._batch.choices])
             if not self._fault.omit_done:
                 out.append(DONE_EVENT)
             self.wire.write(out)

@@ -136,8 +136,8 @@ def check_room(prompt_tokens: int, max_model_len: int) -> int:
         return room_tokens
     least = max_model_len + 1
     message = (
-        f"This model's maximum context length is {max_model_len} tokens. However, your prompt contains at least "
-        f"{least} input tokens, which exceeds this limit even without any output tokens. "
+        f"This model's maximum context length is {max_model_len} tokens. However, your prompt contains "
+        f"at least {least} input tokens, which exceeds this limit even without any output tokens. "
         "Please reduce the length of the input prompt."
     )
     raise BadRequest.about(message, "input_tokens", least)

@@ -1,7 +1,7 @@
-"""Values that fit a JSON schema (pure): what the simulated model fills into structured output and tool arguments.
+"""Values that fit a JSON schema (pure), for structured output and tool arguments.
 
-Simple schemas are met: types, enum, const, bounds, lengths, common string formats, $ref, anyOf, oneOf, allOf. A recursive
-schema ends after a few levels. Patterns are not met.
+Simple schemas are met: types, enum, const, bounds, lengths, common string formats, $ref, anyOf, oneOf, allOf.
+A recursive schema ends after a few levels. Patterns are not met.
 """
 
 import itertools
@@ -53,19 +53,22 @@ class _Filler:
         return self._of_kind(kind, schema, depth)
 
     def _of_kind(self, kind: str, schema: dict[str, Any], depth: int) -> Any:
-        if kind == "object":
-            return self._object(schema, depth)
-        if kind == "array":
-            return self._array(schema, depth)
-        if kind == "integer":
-            return round(self._number(schema))
-        if kind == "number":
-            return float(self._number(schema))
-        if kind == "boolean":
-            return bool(self._state & 1)
-        if kind == "null":
-            return None
-        return self._string(schema)
+        match kind:
+            case "object":
+                made: Any = self._object(schema, depth)
+            case "array":
+                made = self._array(schema, depth)
+            case "integer":
+                made = round(self._number(schema))
+            case "number":
+                made = float(self._number(schema))
+            case "boolean":
+                made = bool(self._state & 1)
+            case "null":
+                made = None
+            case _:
+                made = self._string(schema)
+        return made
 
     def _resolved(self, schema: dict[str, Any], depth: int) -> dict[str, Any]:
         for _ in range(DEPTH_MAX):
@@ -103,15 +106,13 @@ class _Filler:
         return prefix + [self.value(schema.get("items"), depth + 1) for _ in range(rest)]
 
     def _number(self, schema: dict[str, Any]) -> float:
-        low = schema.get("minimum", schema.get("exclusiveMinimum"))
-        high = schema.get("maximum", schema.get("exclusiveMaximum"))
-        if low is None and high is None:
-            return self._state % 90 + 10
-        if low is None:
-            return high - 1
-        if high is None:
+        low = _bound(schema, "minimum", "exclusiveMinimum")
+        high = _bound(schema, "maximum", "exclusiveMaximum")
+        if low is not None and high is not None:
+            return low + (high - low) / 2
+        if low is not None:
             return low + 1
-        return low + (high - low) / 2
+        return self._state % 90 + 10 if high is None else high - 1
 
     def _string(self, schema: dict[str, Any]) -> str:
         known = _FORMATS.get(schema.get("format", ""))
@@ -121,3 +122,7 @@ class _Filler:
         least, most = int(schema.get("minLength", 0)), schema.get("maxLength")
         word += "x" * (least - len(word))
         return word if most is None else word[: int(most)]
+
+
+def _bound(schema: dict[str, Any], *names: str) -> float | None:
+    return next((float(schema[name]) for name in names if schema.get(name) is not None), None)

@@ -1,7 +1,7 @@
 """Runs a simulated engine under uvicorn, as vLLM runs: keep-alive of 5 s, no access log.
 
-Owns the listening socket, so that the engine can stop accepting (connections then wait in the backlog, as with a hung
-process) and accept again on the same port.
+Owns the listening socket, so that the engine can stop accepting (connections then wait in the backlog, as
+with a hung process) and accept again on the same port.
 """
 
 import asyncio
@@ -77,7 +77,7 @@ class SimulatorServer(uvicorn.Server):
         loop = asyncio.get_running_loop()
 
         def protocol() -> asyncio.Protocol:
-            return self.config.http_protocol_class(  # type: ignore[call-arg,return-value]
+            return self.config.http_protocol_class(  # type: ignore[call-arg]
                 config=self.config, server_state=self.server_state, app_state=self.lifespan.state
             )
 

@@ -1,4 +1,4 @@
-"""The flow of one generating call: slots, prefix cache, pace, the stream or the answer, and its account settled.
+"""The flow of one generating call: slots, prefix cache, pace, stream or answer, and its account settled.
 
 Whatever the end, the account says it, the slots are given back, and nothing goes on generating.
 """
@@ -6,7 +6,7 @@ Whatever the end, the account says it, the slots are given back, and nothing goe
 import asyncio
 from dataclasses import dataclass, replace
 
-from proxy.simulator import chat, completions
+from proxy.simulator import chat, chat_rendering, completions
 from proxy.simulator.accounts import Account, Ended
 from proxy.simulator.batch import Batch, Choice
 from proxy.simulator.config import SimulatorConfig
@@ -72,7 +72,7 @@ class Serving:
 
     async def _wait_for_slots(self, one: Generating, wanted: int) -> None:
         turn = asyncio.ensure_future(self._slots.wait(wanted, one.counters))
-        one.exchange.when_left(lambda: turn.cancel() and None)
+        one.exchange.when_left(turn.cancel)
         try:
             await turn
         except asyncio.CancelledError:
@@ -100,22 +100,36 @@ class Serving:
     async def _answer(self, one: Generating, batch: Batch, use: CacheUse) -> None:
         pace = self.pace.overridden(one.fault.tokens_per_second, one.fault.first_token_delay_ms)
         runner = AnswerRunner(batch, pace.interval_s)
-        self._pacer.start(runner, pace.first_delay_s)
-        one.exchange.when_left(runner.leave)
+        self._start(one, runner, pace)
         ended = await runner.over
         if ended is not Ended.FINISHED:
             one.account.ended = ended
             raise ClientLeft
-        render = chat.chat_answer if isinstance(one.call, chat.ChatCall) else completions.completion_answer
-        body = render(one.call, one.head, use, runner.made, self._config.prompt_tokens_details)  # type: ignore[operator]
+        details = self._config.prompt_tokens_details
+        if isinstance(one.call, chat.ChatCall):
+            body = chat_rendering.chat_answer(one.call, one.head, use, runner.made, details)
+        else:
+            body = completions.completion_answer(one.call, one.head, use, runner.made, details)
         one.account.ended = ended
         await one.exchange.answer(200, body, (one.fault.content_type or "application/json").encode())
+
+    def _start(self, one: Generating, runner: AnswerRunner | StreamRunner, pace: Pace) -> None:
+        delay_s: float | None = pace.first_delay_s
+        if not delay_s:
+            # Most short calls of a fast engine end here, and need no watch.
+            delay_s = runner.step()
+        if delay_s is not None:
+            self._pacer.start(runner, delay_s)
+        if not runner.over.done():
+            one.exchange.when_left(runner.leave)
 
     def _events(self, one: Generating, use: CacheUse) -> Events:
         fault, details = one.fault, self._config.prompt_tokens_details
         usage, running = not fault.omit_usage, not fault.omit_running_usage
         if isinstance(one.call, chat.ChatCall):
-            return chat.ChatEvents(one.call, one.head, use, details=details, usage=usage, running=running)
+            return chat_rendering.ChatEvents(
+                one.call, one.head, use, details=details, usage=usage, running=running
+            )
         return completions.CompletionEvents(
             one.call, one.head, use, details=details, usage=usage, running=running
         )
@@ -134,8 +148,7 @@ class Serving:
             stream_interval=one.call.sampling.stream_interval,
             fault=fault,
         )
-        self._pacer.start(runner, pace.first_delay_s)
-        exchange.when_left(runner.leave)
+        self._start(one, runner, pace)
         ended = await self._kept_alive(runner)
         one.account.ended = ended
         if ended in (Ended.FINISHED, Ended.ERRORED) and not wire.gone:

@@ -1,8 +1,8 @@
 """Tool calls (pure): when the simulated model calls a tool, what it writes, and what a tool parser lets out.
 
-The model writes `<tool_call>` and a JSON object, as Hermes-style models do. The parser is silent until the name is
-complete, silent again until the arguments begin, and silent over the closing mark: those tokens are generated, counted
-and shown by no chunk.
+The model writes `<tool_call>` and a JSON object, as Hermes-style models do. The parser is silent until the
+name is complete, silent again until the arguments begin, and silent over the closing mark: those tokens are
+generated, counted and shown by no chunk.
 """
 
 import re
@@ -103,7 +103,7 @@ def _call(function: dict[str, Any], user_text: str, named: bool, state: int) -> 
 
 
 def telling_words(user_text: str) -> list[str]:
-    """What a model would likely fill in: names of things (capitalised, not the first word), or else the longest word."""
+    """What a model would fill in: names (capitalised, not the first word), or else the longest word."""
     words = _WORDS.findall(user_text)
     names = [word for word in words[1:] if word[0].isupper()]
     return names or sorted(words, key=len, reverse=True)[:1]

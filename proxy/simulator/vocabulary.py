@@ -1,40 +1,17 @@
 """The simulator's tokenizer (pure): text to token ids and back, exactly.
 
-Ids in order: four specials, the 256 single bytes, letter pairs with and without a leading space, then whole words with
-and without a leading space. Known words are one token, unknown ones fall apart into letter pairs, everything else into
-bytes: any text survives the round trip, and counts are near a real tokenizer's (about four characters a token). A token
-may be a part of a UTF-8 character, as with real engines. It must not know requests or HTTP.
+Ids in order: four specials, the 256 single bytes, letter pairs with and without a leading space, then whole
+words with and without a leading space. Known words are one token, unknown ones fall apart into letter pairs,
+everything else into bytes: any text survives the round trip, and counts are near a real tokenizer's (about
+four characters a token). A token may be a part of a UTF-8 character, as with real engines. It must not know
+requests or HTTP.
 """
 
 import codecs
 import re
 from collections.abc import Iterable
 
-ADJECTIVES = (
-    "quiet careful bright distant patient silver gentle hidden curious steady weathered narrow "
-    "golden simple clever humble"
-).split()
-NOUNS = (
-    "river lantern harbor mountain garden engine letter window forest teacher market bridge "
-    "compass orchard signal island library captain meadow village machine story painter keeper "
-    "number winter valley token ledger traveler clock kitchen"
-).split()
-VERBS = (
-    "carries watches follows remembers measures repairs answers crosses guards studies counts keeps".split()
-)
-PLACES = "across behind near beyond under above beside inside".split()
-OPENINGS = "Today Often Sometimes Later Yesterday Slowly Suddenly Again".split()
-COMMON = (
-    "the a an and or of to in is it you that he was for on are with as I his they be at one have this from had hot "
-    "by word but what some we can out other were all there when up use your how said each she which do their time if "
-    "will way about many then them write would like so these her long make thing see him two has look more day could "
-    "go come did my sound no most number who over know water than call first people may down side been now find any "
-    "new work part take get place made live where after back little only round man year came show every good me give "
-    "our very just name through great think say help tell please answer question hello world hi weather list code "
-    "python function return import print test text data user system assistant model json true false null string "
-    "integer explain short long summary sentence words city country price date The What How Why When Who Write Hello "
-    "You Please tool call arguments name def"
-).split()
+from proxy.simulator.words import ADJECTIVES, COMMON, NOUNS, OPENINGS, PLACES, VERBS
 
 BOS, START, END, PAD = 0, 1, 2, 3
 EOS = END

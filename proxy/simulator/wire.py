@@ -1,8 +1,8 @@
 """How events reach the connection: HTTP chunks written straight to the transport, one chunk an event.
 
-The transport is the server's own (uvicorn's request cycle holds it): a write a token through ASGI would cost a task
-switch a token. The server still writes the headers and the last chunk. Faulty wires cut events in two across writes, or
-hold several back for one write.
+The transport is the server's own (uvicorn's request cycle holds it): a write a token through ASGI would cost
+a task switch a token. The server still writes the headers and the last chunk. Faulty wires cut events in two
+across writes, or hold several back for one write.
 """
 
 import asyncio
@@ -62,7 +62,7 @@ class Wire:
         then()
 
     def die(self, reset: bool) -> None:
-        """Closes the connection under the answer: with a FIN, or with a RST once what was written had time to leave."""
+        """Closes under the answer: with a FIN, or with a RST once what was written had time to leave."""
         if reset:
             asyncio.get_running_loop().call_later(20 * CUT_GAP_S, reset_connection, self._transport)
         else:

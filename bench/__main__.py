@@ -1,0 +1,85 @@
+"""The command line of the benchmark: reads the arguments, starts the run, writes what it found."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from bench import rounds, wrk
+from bench.client import BrokenStream
+from bench.closed_loop import CallFailed
+from bench.scale import FULL, PHASES, QUICK
+from bench.subjects import SUBJECTS
+from bench.subjects.launch import SubjectFailed
+from bench.tables import document, markdown
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Returns the exit status: 0 done, 1 a subject failed, 2 it cannot run here."""
+    asked = _parser().parse_args(arguments)
+    scale = QUICK if asked.quick else FULL
+    scale = replace(
+        scale, rounds=asked.rounds or scale.rounds, paced_streams=asked.streams or scale.paced_streams
+    )
+    subjects = asked.only or list(SUBJECTS)
+    phases = [phase for phase in PHASES if not asked.phase or phase in asked.phase]
+    if not wrk.is_installed():
+        print("bench: wrk is not installed (apt install wrk)", file=sys.stderr)
+        return 2
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what was started is stopped
+    try:
+        if asked.hold:
+            if len(subjects) != 1 or len(phases) != 1:
+                print("bench: --hold needs one --only and one --phase", file=sys.stderr)
+                return 2
+            rounds.hold(subjects[0], phases[0], scale, _say)
+            return 0
+        run = rounds.run(subjects, phases, scale, _say)
+    except (SubjectFailed, BrokenStream, CallFailed, wrk.CallsFailed) as failure:
+        print(f"bench: {failure}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    report = markdown(run)
+    print(report)
+    if asked.markdown:
+        asked.markdown.write_text(report)
+    if asked.json:
+        asked.json.write_text(json.dumps(document(run), indent=2) + "\n")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench", description="metergate beside nginx, on one core, in one run."
+    )
+    parser.add_argument("--quick", action="store_true", help="under a minute: fewer streams, shorter phases")
+    parser.add_argument(
+        "--rounds", type=int, metavar="N", help="how often every subject is started and measured"
+    )
+    parser.add_argument("--streams", type=int, metavar="N", help="paced streams held open at once")
+    parser.add_argument(
+        "--only", action="append", choices=list(SUBJECTS), help="measure this subject only (may be repeated)"
+    )
+    parser.add_argument(
+        "--phase", action="append", choices=PHASES, help="run this phase only (may be repeated)"
+    )
+    parser.add_argument(
+        "--hold", action="store_true", help="repeat one phase of one subject until Ctrl-C, for a profiler"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write every round and the medians as JSON")
+    parser.add_argument("--markdown", type=Path, metavar="FILE", help="write the report as Markdown")
+    return parser
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,38 @@
+"""Pure: how big a run is: how long each phase loads, how many streams are held, how often rounds repeat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PHASES = ("unary", "burst", "paced", "latency")
+"""In the order they run on each start of a subject; memory is part of `paced`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """Seconds, streams and calls of each phase; connections are for keep-alive closed loops."""
+
+    rounds: int
+    unary_s: float = 4.0
+    unary_connections: int = 32
+    burst_streams: int = 2000
+    burst_connections: int = 16
+    burst_chunks: int = 100
+    paced_streams: int = 512
+    paced_window_s: float = 5.0
+    paced_opening_s: float = 2.5
+    latency_calls: int = 2000
+    limit_s: float = 60.0
+    """No phase lasts longer than this; a subject that needs more is broken, and said to be."""
+
+
+FULL = Scale(rounds=3)
+QUICK = Scale(
+    rounds=2,
+    unary_s=2.0,
+    burst_streams=1000,
+    paced_streams=128,
+    paced_window_s=2.5,
+    paced_opening_s=1.0,
+    latency_calls=500,
+)

@@ -1,0 +1,67 @@
+"""The load for unstreamed calls: wrk, closed loop on keep-alive connections; here are its script and how its
+answer is read.
+
+Must not know which subject answers."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from bench import wire
+
+_SCRIPT = """\
+wrk.method = "POST"
+wrk.body = %(body)s
+wrk.headers["Content-Type"] = "application/json"
+wrk.headers["Authorization"] = "Bearer %(key)s"
+done = function(summary, latency, requests)
+  local e = summary.errors
+  io.write(string.format('\\n@{"calls":%%d,"wall_us":%%d,"failed":%%d,"p50_us":%%d,"p99_us":%%d}\\n',
+  summary.requests,
+    summary.duration, e.connect + e.read + e.write + e.status + e.timeout, latency:percentile(50),
+    latency:percentile(99)))
+end
+"""
+
+
+class CallsFailed(Exception):
+    """wrk saw answers other than 200, or connections that broke."""
+
+
+@dataclass(frozen=True, slots=True)
+class Driven:
+    """What wrk saw; latencies are those under full load."""
+
+    calls: int
+    wall_us: int
+    p50_us: int
+    p99_us: int
+
+
+def is_installed() -> bool:
+    return shutil.which("wrk") is not None
+
+
+def drive(url: str, *, key: str, connections: int, duration_s: float, folder: Path) -> Driven:
+    """Runs wrk with one thread against the chat endpoint under `url`."""
+    body = wire.request_body(wire.Wanted("unary", wire.UNARY_TOKENS)).decode()
+    script = folder / "call.lua"
+    script.write_text(_SCRIPT % {"body": json.dumps(body), "key": key})
+    command = [
+        "wrk",
+        "-t1",
+        f"-c{connections}",
+        f"-d{max(1, round(duration_s))}s",
+        "-s",
+        str(script),
+        url + wire.CHAT_PATH,
+    ]
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    said = json.loads(next(line[1:] for line in output.splitlines() if line.startswith("@{")))
+    if said["failed"]:
+        raise CallsFailed(f"{said['failed']} of {said['calls']} calls failed:\n{output}")
+    return Driven(said["calls"], said["wall_us"], said["p50_us"], said["p99_us"])
