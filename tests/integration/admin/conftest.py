@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,16 @@ class Up:
         for line in self.process.stderr:
             self.complained.append(line.rstrip("\n"))
 
+    def heard(self, words: str) -> list[str]:
+        """The lines on stderr that hold these words, once there is one (it is another pipe than stdout)."""
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            found = [line for line in self.complained if words in line]
+            if found:
+                return found
+            time.sleep(0.01)
+        return []
+
     @property
     def first_run(self) -> dict[str, str]:
         """first-run.json."""
@@ -98,6 +109,9 @@ class Up:
 
     def end(self, number: int = signal.SIGTERM) -> int:
         """Sends a signal to the whole group, as a terminal does, and waits; the exit status."""
+        assert self.process.stdout is not None
+        if self.process.stdout.closed:
+            return self.process.wait(timeout=60)
         if self.process.poll() is None:
             os.killpg(self.process.pid, number)
         status = self.process.wait(timeout=60)
@@ -106,6 +120,20 @@ class Up:
             if pipe is not None:
                 pipe.close()
         return status
+
+
+@pytest.fixture
+def start() -> Iterator[Callable[..., Up]]:
+    """Starts `metergate up`; kills whatever a failing test leaves of it."""
+    started: list[Up] = []
+
+    def begin(folder: Path, *arguments: str) -> Up:
+        started.append(Up(folder, *arguments))
+        return started[-1]
+
+    yield begin
+    for one in started:
+        one.end(signal.SIGKILL)
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import shlex
 import signal
 import stat
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
@@ -19,8 +20,8 @@ def test_the_first_start_says_the_keys_once_and_ready_alone_on_a_line(up: Up) ->
     said = "\n".join(up.said)
     for secret in ("api_key", "admin_key"):
         assert up.first_run[secret] in said
-    assert any("SIMULATOR" in line for line in up.complained)
-    assert sum("simulated is without a price" in line for line in up.complained) == 1
+    assert up.heard("SIMULATOR")
+    assert len(up.heard("simulated is without a price")) == 1
 
 
 def test_first_run_json_has_exactly_these_names_and_is_readable_by_its_owner_alone(up: Up) -> None:
@@ -112,22 +113,24 @@ def test_a_killed_worker_is_started_again_and_answers(up: Up) -> None:
     health = httpx.get(up.first_run["base_url"].removesuffix("/v1") + "/healthz", timeout=30)
     assert health.status_code == 200
     assert up.children().keys() == before.keys()
-    assert any("data plane worker 0 ended (killed by SIGKILL)" in line for line in up.complained)
+    assert up.heard("data plane worker 0 ended (killed by SIGKILL)")
 
 
-def test_a_second_start_is_quiet_keeps_the_keys_and_leaves_no_orphans(tmp_path: Path) -> None:
-    first = Up(tmp_path)
+def test_a_second_start_is_quiet_keeps_the_keys_and_leaves_no_orphans(
+    tmp_path: Path, start: Callable[..., Up]
+) -> None:
+    first = start(tmp_path)
     keys = first.first_run
     assert first.end(signal.SIGINT) == 0
     assert not any("ended" in line or "Traceback" in line for line in first.complained), first.complained
 
-    second = Up(tmp_path, "--engine", "http://127.0.0.1:9")
+    second = start(tmp_path, "--engine", "http://127.0.0.1:9")
     assert second.said[-1] == "ready"
     said = "\n".join(second.said + second.complained)
     assert keys["api_key"] not in said
     assert keys["admin_key"] not in said
     assert str(tmp_path / "data" / "first-run.json") in said
-    assert [line for line in second.complained if "127.0.0.1:9" in line] == [
+    assert second.heard("127.0.0.1:9") == [
         "warning: the engine http://127.0.0.1:9 does not answer (Connection refused); "
         "started without it, its models come when it does"
     ]
