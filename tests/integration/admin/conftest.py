@@ -9,10 +9,13 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from admin.cli import main
 
 ROOT = Path(__file__).parents[3]
 METERGATE = (sys.executable, "-P", "-m", "admin")
@@ -33,21 +36,55 @@ def run(*arguments: str, cwd: Path, **env: str) -> subprocess.CompletedProcess[s
     )  # fmt: skip
 
 
-Cli = Callable[..., Any]
+@dataclass(frozen=True)
+class Done:
+    """What a command did."""
+
+    returncode: int
+    stdout: str
+    stderr: str
 
 
-@pytest.fixture
-def cli(tmp_path: Path, sqlite_template: Path) -> Cli:
-    """Runs a command with --json on a ledger of the test's own; returns the document."""
-    (tmp_path / "data").mkdir()
-    shutil.copy(sqlite_template, tmp_path / "data" / "metergate.db")
+class Cli:
+    """Runs commands in this process, through the real entry: a process for each would cost a second."""
 
-    def call(*arguments: str) -> Any:
-        done = run(*arguments, "--json", cwd=tmp_path)
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        """The working directory is the caller's to choose."""
+        self._monkeypatch = monkeypatch
+        self._capsys = capsys
+
+    def run(self, *arguments: str, **env: str) -> Done:
+        """Runs one command to its end."""
+        self._capsys.readouterr()
+        with self._monkeypatch.context() as patch, pytest.raises(SystemExit) as end:
+            for name, value in env.items():
+                patch.setenv(name, value)
+            patch.setattr(sys, "argv", ["metergate", *arguments])
+            main()
+        said = self._capsys.readouterr()
+        assert isinstance(end.value.code, int)
+        return Done(end.value.code, said.out, said.err)
+
+    def __call__(self, *arguments: str) -> Any:
+        """Runs a command with --json that must succeed; the document."""
+        done = self.run(*arguments, "--json")
         assert done.returncode == 0, done.stderr
         return json.loads(done.stdout)
 
-    return call
+
+@pytest.fixture
+def cli(
+    tmp_path: Path, sqlite_template: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Cli:
+    """The commands, in a folder with an empty ledger."""
+    (tmp_path / "data").mkdir()
+    shutil.copy(sqlite_template, tmp_path / "data" / "metergate.db")
+    monkeypatch.chdir(tmp_path)
+    for name in list(os.environ):
+        if name.startswith("METERGATE_"):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("COLUMNS", "200")
+    return Cli(monkeypatch, capsys)
 
 
 class Up:
