@@ -96,8 +96,7 @@ class DataPlane:
             raise errors.MethodRefused(f"Not allowed to {scope['method']} on {endpoint.path}. Use POST.")
         principal = await self._authenticate(scope, answer)
         body = await self._body(scope, receive)
-        models = self._backends.models()
-        call = read_call(endpoint, body, self._limits, models[0].id if len(models) == 1 else None)
+        call = read_call(endpoint, body, self._limits, self._backends.only_model())
         self._admission.admit(principal, call)
         settlement = Settlement(
             self._settled, self._metrics.settled, self._now_us, answer.request_id, principal, call
