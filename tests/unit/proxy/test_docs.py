@@ -25,8 +25,9 @@ STREAMS = set(VECTORS.glob("*_stream*.sse")) - {VECTORS / "messages_stream.sse"}
 
 VALUES: list[Any] = [
     None, True, False, 0, 1, -1, 2, 16, 17, 1.5, "", "x", "float", "base64", [], ["a"], ["text"],
-    ["text", "a"], [1], [[1]], [[1], [2]], ["a", 1], ["a"] * 2048, ["a"] * 2049, [{"role": "user", "content": "hi"}],
-    {}, {"include_usage": True}, {"include_usage": None}, {"include_usage": "on"}, {"continuous_usage_stats": 1},
+    ["text", "a"], [1], [[1]], [[1], [2]], ["a", 1], ["a"] * 2048, ["a"] * 2049,
+    [{"role": "user", "content": "hi"}], {}, {"include_usage": True}, {"include_usage": None},
+    {"include_usage": "on"}, {"continuous_usage_stats": 1},
 ]  # fmt: skip
 
 
