@@ -1,8 +1,8 @@
 """A process's two lines to its supervisor: `ready`, and the supervisor's life.
 
-The supervisor hands each child two pipes by number: the child writes to METERGATE_READY_FD once it answers, and
-METERGATE_LIFE_FD reaches its end when the supervisor is gone, however it went. Without the variables both are
-nobody's, and nothing happens.
+The supervisor hands each child two pipes by number: the child writes to METERGATE_READY_FD once it answers,
+and METERGATE_LIFE_FD reaches its end when the supervisor is gone, however it went. Without the variables both
+are nobody's, and nothing happens.
 """
 
 import asyncio

@@ -5,8 +5,8 @@ price is an amount in picos (1e-12 units), an integer that is never rounded. Rou
 statement line, in `round_picos`, and nowhere else.
 """
 
+import re
 from dataclasses import dataclass
-from decimal import Decimal, InvalidOperation
 
 from ledger.errors import Refused
 from ledger.usage import Usage
@@ -14,6 +14,7 @@ from ledger.usage import Usage
 PICOS_PER_MICRO = 10**6
 PICOS_PER_UNIT = 10**12
 MICROS_PER_UNIT = 10**6
+SHOWN_CHARS_MAX = 40
 
 # Ten million units of currency per million tokens. The dearest model today costs a few hundred dollars; this
 # leaves room for currencies of small units, and keeps a row's amount within 64 bits up to 900,000 tokens at
@@ -77,18 +78,19 @@ def parse_price(text: str) -> int:
     Exact: raises Refused for what is no plain decimal number, is negative, has more than six decimals, or is
     beyond PRICE_MICROS_MAX.
     """
-    try:
-        value = Decimal(text.strip())
-    except InvalidOperation:
-        raise Refused(f"{text!r} is not a price: write a decimal number such as 0.15") from None
-    if not value.is_finite() or value < 0:
-        raise Refused(f"{text!r} is not a price: it must be a number of zero or more")
-    micros = value.scaleb(6)
-    if micros != micros.to_integral_value():
-        raise Refused(f"{text!r} has more than six decimals: prices are kept in millionths")
-    if micros > PRICE_MICROS_MAX:
-        raise Refused(f"{text!r} is above the highest price, {PRICE_MICROS_MAX // MICROS_PER_UNIT:,}")
-    return int(micros)
+    text = text.strip()
+    shown = repr(text if len(text) <= SHOWN_CHARS_MAX else text[:SHOWN_CHARS_MAX] + "...")
+    if not re.fullmatch(r"\d+(\.\d+)?", text, re.ASCII):
+        raise Refused(f"{shown} is not a price: write a decimal number such as 0.15")
+    whole, _, decimals = text.partition(".")
+    whole, decimals = whole.lstrip("0"), decimals.rstrip("0")
+    if len(decimals) > 6:
+        raise Refused(f"{shown} has more than six decimals: prices are kept in millionths")
+    dearest = PRICE_MICROS_MAX // MICROS_PER_UNIT
+    # Digits are counted first: Python refuses to read integers of thousands of them.
+    if len(whole) > len(str(dearest)) or (micros := int(whole + decimals.ljust(6, "0"))) > PRICE_MICROS_MAX:
+        raise Refused(f"{shown} is above the highest price, {dearest:,}")
+    return micros
 
 
 def format_micros(micros: int) -> str:

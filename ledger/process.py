@@ -6,12 +6,11 @@ cannot serve.
 """
 
 import asyncio
-import contextlib
 import logging
-import os
 import signal
 import sys
 
+from ledger import lifeline
 from ledger.database import Database
 from ledger.errors import LedgerError
 from ledger.poster import run
@@ -42,26 +41,9 @@ async def _serve(settings: LedgerSettings) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
-    life = os.environ.get("METERGATE_LIFE_FD")
-    if life is not None:
-        loop.add_reader(int(life), _watch_life, int(life), stopping)
+    lifeline.on_end_of_supervisor(stopping.set)
     database = Database(settings.database_url, pool_size=1)
     try:
-        await run(database, settings.data_dir, settings.currency, stopping, _say_ready)
+        await run(database, settings.data_dir, settings.currency, stopping, lifeline.say_ready)
     finally:
         await database.close()
-
-
-def _watch_life(descriptor: int, stopping: asyncio.Event) -> None:
-    """Called when there is something to read: nothing is ever written there, so it is the end."""
-    if not os.read(descriptor, 1):
-        asyncio.get_running_loop().remove_reader(descriptor)
-        stopping.set()
-
-
-def _say_ready() -> None:
-    ready = os.environ.get("METERGATE_READY_FD")
-    if ready is not None:
-        with contextlib.suppress(OSError):
-            os.write(int(ready), b"ready\n")
-            os.close(int(ready))

