@@ -159,7 +159,19 @@ def simulator(folder: Path, *flags: str) -> Iterator[Engine]:
 def metergate(engine_urls: tuple[str, ...], folder: Path, *flags: str) -> Iterator[Metergate]:
     """`metergate up` before these engines, with a data folder of its own."""
     data_dir, output = folder / "data", folder / "metergate.log"
-    arguments = ["admin", "up", "--port", "0", "--admin-port", "0", "--data-dir", str(data_dir), *flags]
+    arguments = [
+        "admin",
+        "up",
+        "--port",
+        "0",
+        "--admin-port",
+        "0",
+        "--metrics-port",
+        "0",
+        "--data-dir",
+        str(data_dir),
+        *flags,
+    ]
     for url in engine_urls:
         arguments += ["--engine", url]
     with process(arguments, output, "ready"):

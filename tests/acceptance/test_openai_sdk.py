@@ -106,9 +106,9 @@ def test_every_answer_has_a_request_id(engine: Engine, metergate: Metergate) -> 
     assert len(set(ids)) == 3
 
 
-@pytest.mark.parametrize("secret", ["nonsense", "sk-mg-" + "0" * 49, ""])
+@pytest.mark.parametrize("secret", ["nonsense", "sk-mg-" + "0" * 49, "sk-none"])
 def test_a_wrong_key_raises_authentication_error(metergate: Metergate, engine: Engine, secret: str) -> None:
-    with client(metergate, secret or " ") as through, pytest.raises(openai.AuthenticationError) as refused:
+    with client(metergate, secret) as through, pytest.raises(openai.AuthenticationError) as refused:
         through.chat.completions.create(model=engine.chat_model, messages=HELLO)
     assert refused.value.status_code == 401
     assert refused.value.type == "invalid_request_error"
