@@ -97,6 +97,11 @@ class Supervisor:
             self._stop.set()
             clean = await self._stop_in_order()
             await asyncio.gather(*keepers)
+        except BaseException:
+            self._stop.set()
+            self._hurry.set()
+            await self._stop_in_order()
+            raise
         finally:
             for number in STOP_SIGNALS:
                 loop.remove_signal_handler(number)
@@ -144,7 +149,7 @@ class Supervisor:
                 program.module,
                 *program.arguments,
                 stdin=asyncio.subprocess.DEVNULL,
-                stdout=sys.stderr.fileno(),  # stdout carries the supervisor's own words only
+                stdout=asyncio.subprocess.DEVNULL,  # stdout carries the supervisor's own words only
                 env={
                     **program.environment,
                     "METERGATE_READY_FD": str(ready_write),

@@ -13,6 +13,7 @@ from pathlib import Path
 from bench import rounds, wrk
 from bench.client import BrokenStream
 from bench.closed_loop import CallFailed
+from bench.processes import priority
 from bench.scale import FULL, PHASES, QUICK
 from bench.subjects import SUBJECTS
 from bench.subjects.launch import SubjectFailed
@@ -31,15 +32,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not wrk.is_installed():
         print("bench: wrk is not installed (apt install wrk)", file=sys.stderr)
         return 2
+    if asked.hold and (len(subjects) != 1 or len(phases) != 1):
+        print("bench: --hold needs one --only and one --phase", file=sys.stderr)
+        return 2
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what was started is stopped
     try:
-        if asked.hold:
-            if len(subjects) != 1 or len(phases) != 1:
-                print("bench: --hold needs one --only and one --phase", file=sys.stderr)
-                return 2
-            rounds.hold(subjects[0], phases[0], scale, _say)
-            return 0
-        run = rounds.run(subjects, phases, scale, _say)
+        with priority() as raised:
+            if not raised:
+                _say("not allowed to raise its own priority: other work on this machine shows in the figures")
+            if asked.hold:
+                rounds.hold(subjects[0], phases[0], scale, _say)
+                return 0
+            run = rounds.run(subjects, phases, scale, _say)
     except (SubjectFailed, BrokenStream, CallFailed, wrk.CallsFailed) as failure:
         print(f"bench: {failure}", file=sys.stderr)
         return 1

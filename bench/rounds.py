@@ -25,7 +25,7 @@ from typing import Any
 from bench.figures import Round, Run
 from bench.meter import Meter
 from bench.phases import Phases
-from bench.processes import Cores, ask_for_priority, choose_cores, on_core, pin
+from bench.processes import Cores, choose_cores, on_core, pin, prefer_sessions, tree
 from bench.scale import Scale
 from bench.subjects import BASELINE, SUBJECTS, Subject
 
@@ -62,8 +62,6 @@ def run(subjects: Sequence[str], phases: Sequence[str], scale: Scale, say: Say) 
     """
     cores = choose_cores()
     pin(cores.load)
-    if not ask_for_priority():
-        say("not allowed to raise its own priority: other work on this machine will show in the figures")
     makes = {name: SUBJECTS[name] for name in subjects if _can_run(SUBJECTS[name], say)}
     result = Run(about=_about(cores, scale), baseline=BASELINE)
     engine = Engine(cores.engine)
@@ -85,7 +83,6 @@ def hold(name: str, phase: str, scale: Scale, say: Say) -> None:
     """
     cores = choose_cores()
     pin(cores.load)
-    ask_for_priority()
     engine = Engine(cores.engine)
     try:
         with _started(SUBJECTS[name], engine, cores) as (subject, folder):
@@ -123,6 +120,7 @@ def _started(make: type[Subject], engine: Engine, cores: Cores) -> Iterator[tupl
         subject = make(engine.url, Path(folder), cores.subject)
         try:
             subject.start()
+            prefer_sessions(tree(subject.pid))
             yield subject, Path(folder)
         finally:
             subject.stop()

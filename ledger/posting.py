@@ -17,8 +17,10 @@ from typing import Any
 from sqlalchemy import Table as SqlTable
 from sqlalchemy import text
 from sqlalchemy.dialects import postgresql
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
+from ledger.errors import DatabaseUnusable
 from ledger.money import rate
 from ledger.prices import PRICE_LOCK, PriceBook, rates_of
 from ledger.record import CallRecord
@@ -29,6 +31,7 @@ BATCH_RECORDS_MAX = 1000  # one transaction: about 20 ms of work, and a few hund
 
 USAGE: SqlTable = Table.metadata.tables["usage"]
 USAGE_HOUR: SqlTable = Table.metadata.tables["usage_hour"]
+TOO_LARGE = "an hour's amount passes 9.2 million units of currency, which SQLite cannot hold; use PostgreSQL"
 _SUMS = ("calls", "prompt_tokens", "cached_prompt_tokens", "completion_tokens", "amount_picos")
 
 
@@ -55,8 +58,9 @@ NOTHING_POSTED = PostResult(0, 0)
 async def post(
     session: AsyncSession, records: Sequence[CallRecord], price_book: PriceBook, now_us: int
 ) -> PostResult:
-    """Post records, at most BATCH_RECORDS_MAX of them. The caller commits, and tells the journal only after
-    that.
+    """Post records, at most BATCH_RECORDS_MAX of them. Raises DatabaseUnusable for a sum that cannot be held.
+
+    The caller commits, and tells the journal only after that.
     """
     assert len(records) <= BATCH_RECORDS_MAX, len(records)
     connection = await session.connection()
@@ -68,11 +72,14 @@ async def post(
     for record in records:
         if record.request_id not in rows:
             rows[record.request_id] = _usage_row(record, price_book, now_us)
-    insert = _insert_postgresql if is_postgresql else _insert_sqlite
-    fresh = await insert(connection, rows)
-    if fresh:
-        await _add_to_rollups(connection, _rollups(fresh), is_postgresql)
-        await _mark_used(connection, fresh, is_postgresql)
+    try:
+        insert = _insert_postgresql if is_postgresql else _insert_sqlite
+        fresh = await insert(connection, rows)
+        if fresh:
+            await _add_to_rollups(connection, _rollups(fresh), is_postgresql)
+            await _mark_used(connection, fresh, is_postgresql)
+    except (OverflowError, IntegrityError) as error:
+        raise DatabaseUnusable(f"cannot post: {TOO_LARGE if not is_postgresql else error}") from error
     unpriced = sum(1 for row in fresh if row[_PRICE_VERSION_ID] is None)
     return PostResult(len(fresh), len(records) - len(fresh), unpriced)
 
@@ -155,7 +162,10 @@ _UPSERT = (
 )
 _SQLITE_KNOWN = "SELECT request_id FROM usage WHERE request_id IN (SELECT value FROM json_each(?))"
 _SQLITE_INSERT = f"INSERT INTO usage ({_named(USAGE)}) VALUES ({_marks(USAGE)})"  # noqa: S608
-_SQLITE_ADD = f"INSERT INTO usage_hour ({_named(USAGE_HOUR)}) VALUES ({_marks(USAGE_HOUR)}){_UPSERT}"  # noqa: S608
+_SQLITE_ADD = (
+    f"INSERT INTO usage_hour ({_named(USAGE_HOUR)})"  # noqa: S608
+    f" VALUES ({_marks(USAGE_HOUR)}){_UPSERT}"
+)
 _SQLITE_USED = (
     "UPDATE api_key SET last_used_us = ?1 WHERE id = ?2 AND (last_used_us IS NULL OR last_used_us < ?1)"
 )

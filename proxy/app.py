@@ -137,11 +137,12 @@ class DataPlane:
     async def _page(self, path: str, scope: dict[str, Any], answer: Answer) -> None:
         """What is answered without an engine."""
         page = path.rstrip("/") or "/"
-        if page not in _PAGES and page != _MODELS and not page.startswith(_MODELS + "/"):
+        if page not in _PAGES and not page.startswith((_MODELS + "/", "/docs/")):
             raise errors.PathUnknown(f"Unknown request URL: {scope['method']} {path[:200]}.")
         if scope["method"] not in ("GET", "HEAD"):
             raise errors.MethodRefused(f"Not allowed to {scope['method']} on {path[:200]}. Use GET.")
         status, content_type, body = 200, headers.JSON, b""
+        more: headers.Headers = []
         if page == "/":
             body = pages.front()
         elif page == "/healthz":
@@ -149,13 +150,14 @@ class DataPlane:
         elif page == "/readyz":
             status, body = pages.readiness(self._problems())
         elif page in ("/docs", "/openapi.json") or page.startswith("/docs/"):
-            from proxy import docs  # loaded when somebody looks: pydantic's schemas cost memory and time  # noqa: PLC0415
+            from proxy import docs  # loaded when somebody looks  # noqa: PLC0415
 
-            content_type, body = docs.page(page)
+            shown = docs.page(page)
+            content_type, body, more = shown.content_type, shown.body, shown.headers
         else:
             await self._authenticate(scope, answer)
             body = self._models(page)
-        await answer.whole(status, content_type, body)
+        await answer.whole(status, content_type, body, more)
 
     def _models(self, page: str) -> bytes:
         models = self._backends.models()
@@ -178,4 +180,4 @@ class DataPlane:
         return problems
 
 
-_PAGES: Final = frozenset({"/", "/healthz", "/readyz", "/docs", "/openapi.json"})
+_PAGES: Final = frozenset({"/", "/healthz", "/readyz", "/docs", "/openapi.json", _MODELS})

@@ -137,7 +137,7 @@ class Backends:
         except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
             fault, models = f"does not answer ({type(error).__name__})", {}
         if fault:
-            if backend.healthy is not False:
+            if backend.healthy:  # silent from the start is said once for all workers, by the start
                 _log.warning("engine %s %s", backend.url, fault)
         else:
             if backend.healthy is False:

@@ -29,6 +29,8 @@ _MARK: Final = b'],"usage":{'
 _INDEX: Final = b'"choices":[{"index":'
 
 _decode: Final = msgspec.json.Decoder().decode
+_REASONING: Final = frozenset({"reasoning", "reasoning_content"})
+_UNREADABLE: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _encode: Final = msgspec.json.Encoder().encode
 
 
@@ -98,16 +100,16 @@ class CompletionStream:
             return b""
         if self._silence or self._hide_reasoning:
             return self._slow(whole)
-        return self._fast(whole) or self._slow(whole)
+        if whole.count(b"\n\n") == 1 and b"\r" not in whole:
+            return self._fast(whole) or self._slow(whole)
+        # Each on its own way: an event's bytes must not depend on what came together with it.
+        return b"".join(self._fast(event) or self._slow(event) for event in split(whole))
 
     def _fast(self, whole: bytes) -> bytes | None:
         """Cuts or blanks the running usage of plain chunks by bytes; None where an event is not plain."""
         mark = whole.rfind(_MARK)
-        events = whole.count(b"\n\n")
-        if mark < 0 or whole.count(b'"usage":') != events:
+        if mark < 0 or self.failed or whole.count(b'"usage":') != 1:
             return None
-        if events > 1:
-            return self._fast_run(whole)
         if b'"finish_reason":"' in whole and self._wish is UsageWish.NONE and self.fingerprint:
             return None
         found = _RUNNING.match(whole, mark + 10)
@@ -125,10 +127,6 @@ class CompletionStream:
         if self._wish is UsageWish.FINAL:
             return whole[: mark + 10] + b"null" + whole[found.end() :]
         return whole
-
-    def _fast_run(self, whole: bytes) -> bytes:
-        """Several events that came together: each on its own fast path, or decoded."""
-        return b"".join(self._fast(event) or self._slow(event) for event in split(whole))
 
     def _slow(self, whole: bytes) -> bytes:
         """Decodes each event, edits it, and writes it anew where it changed."""
@@ -148,7 +146,7 @@ class CompletionStream:
             return raw
         try:
             chunk = _decode(data)
-        except msgspec.DecodeError:
+        except _UNREADABLE:
             return raw  # not ours to judge: the client gets what the engine sent
         if not isinstance(chunk, dict):
             return raw
@@ -177,7 +175,7 @@ class CompletionStream:
             try:
                 self.meter.final(usage)
             except UsageMissing:
-                return True
+                return self._wish is not UsageWish.NONE
             fingerprint = chunk.get("system_fingerprint")
             if isinstance(fingerprint, str):
                 self.fingerprint = fingerprint
@@ -205,18 +203,28 @@ class CompletionStream:
         sent."""
         if self._silence and chunk.get("prompt_token_ids") is not None:
             chunk["prompt_token_ids"] = None
-        kept = not chunk["choices"]
-        for choice in chunk["choices"]:
-            delta = choice.get("delta")
-            said = bool(delta)
+        choices = chunk.get("choices") or []
+        kept = not choices
+        for choice in choices:
             if self._silence and "token_ids" in choice:
                 choice["token_ids"] = None
-            if self._hide_reasoning and isinstance(delta, dict):
-                delta.pop("reasoning", None)
-                delta.pop("reasoning_content", None)
-                said = bool(delta)
-            kept = kept or said or choice.get("finish_reason") is not None
+            if self._hide_reasoning:
+                _hide_reasoning(choice)
+            # With `logprobs` the engine itself tells of each silent token.
+            told = choice.get("delta") or choice.get("logprobs") or choice.get("finish_reason") is not None
+            kept = kept or bool(told)
         return kept
+
+
+def _hide_reasoning(choice: dict[str, Any]) -> None:
+    """Takes a choice's reasoning out; its tokens and their logprobs are its text once more."""
+    delta = choice.get("delta")
+    if not isinstance(delta, dict):
+        return
+    if any([delta.pop(name, None) for name in _REASONING]):
+        for name in ("logprobs", "token_ids"):
+            if choice.get(name) is not None:
+                choice[name] = None
 
 
 def _finishes(chunk: dict[str, Any]) -> bool:

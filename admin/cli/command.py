@@ -89,6 +89,19 @@ class Request:
             print_table(documents, columns)
 
 
+GivenName = Annotated[str | None, typer.Argument(metavar="NAME", show_default=False)]
+NameOption = Annotated[
+    str | None, typer.Option("--name", metavar="NAME", help="The same.", show_default=False)
+]
+
+
+def name_of(argument: str | None, option: str | None) -> str:
+    """A name, given as an argument or with --name, as keys are named. Status 2 unless it is one of both."""
+    if (argument is None) == (option is None):
+        raise typer.BadParameter("give a name", param_hint="NAME")
+    return argument or option or ""
+
+
 def common(function: Callable[..., None]) -> Callable[..., None]:
     """Gives a command the common options: its first parameter, `request`, is made of them."""
     signature = inspect.signature(function)

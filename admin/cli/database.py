@@ -1,7 +1,5 @@
 """`metergate db`: the ledger's schema."""
 
-import asyncio
-
 import typer
 
 from admin.cli.command import Request, common
@@ -13,6 +11,8 @@ app = typer.Typer(help="The ledger's database schema.", no_args_is_help=True)
 @common
 def upgrade(request: Request) -> None:
     """Bring the schema to this version of metergate; does nothing where it is there already."""
+    import asyncio
+
     from ledger.database import Database
 
     settings = request.settings()

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from admin.cli.command import Request, common
+from admin.cli.command import GivenName, NameOption, Request, common, name_of
 
 app = typer.Typer(help="Projects: parts of a tenant, with their own keys.", no_args_is_help=True)
 
@@ -15,14 +15,16 @@ ProjectId = Annotated[str, typer.Argument(metavar="PROJECT_ID", show_default=Fal
 @common
 def create(
     request: Request,
-    name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)],
     tenant: Annotated[str, typer.Option("--tenant", metavar="ID", help="Whose project.", show_default=False)],
+    name: GivenName = None,
+    name_option: NameOption = None,
 ) -> None:
     """Make a project of a tenant."""
     from admin.schemas import ProjectView
     from ledger import tenancy
 
-    project = request.write(lambda session, _, now: tenancy.create_project(session, tenant, name, now))
+    chosen = name_of(name, name_option)
+    project = request.write(lambda session, _, now: tenancy.create_project(session, tenant, chosen, now))
     request.show(ProjectView.of(project).model_dump(mode="json"))
 
 

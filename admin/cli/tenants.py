@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from admin.cli.command import Request, common
+from admin.cli.command import GivenName, NameOption, Request, common, name_of
 
 app = typer.Typer(help="Tenants: who pays.", no_args_is_help=True)
 
@@ -13,14 +13,13 @@ TenantId = Annotated[str, typer.Argument(metavar="TENANT_ID", show_default=False
 
 @app.command()
 @common
-def create(
-    request: Request, name: Annotated[str, typer.Argument(metavar="NAME", show_default=False)]
-) -> None:
+def create(request: Request, name: GivenName = None, name_option: NameOption = None) -> None:
     """Make a tenant."""
     from admin.schemas import TenantView
     from ledger import tenancy
 
-    tenant = request.write(lambda session, _, now: tenancy.create_tenant(session, name, now))
+    chosen = name_of(name, name_option)
+    tenant = request.write(lambda session, _, now: tenancy.create_tenant(session, chosen, now))
     request.show(TenantView.of(tenant).model_dump(mode="json"))
 
 

@@ -40,7 +40,7 @@ def launch(
             stdout=output,
             stderr=subprocess.STDOUT,
             env={**os.environ, **(environ or {})},
-            start_new_session=True,
+            process_group=0,
         )
 
 
@@ -68,7 +68,7 @@ def accepts(port: int) -> bool:
 
 
 def end(process: subprocess.Popen[bytes]) -> None:
-    """Asks the process to stop, then ends its whole session."""
+    """Asks the process to stop, then ends its whole process group."""
     process.send_signal(signal.SIGTERM)
     try:
         process.wait(_STOPS_WITHIN_S)

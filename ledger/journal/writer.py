@@ -77,6 +77,7 @@ class JournalWriter:
         self._segment = number
         self._offset = len(HEADER)
         self._retired: list[int] = []  # descriptors of full segments, to be synced and closed
+        self._syncing = threading.Lock()  # among those who sync; appending never waits for it
         self._sync_fault: OSError | None = None
         self._room = True
         self._room_until = 0.0
@@ -181,21 +182,20 @@ class JournalWriter:
             self._sync()
 
     def _sync(self) -> None:
-        """Sync what is open. After a failed sync the kernel may have dropped the pages: it is never tried
-        again.
-        """
-        if self._sync_fault is not None:
-            return
-        descriptor = self._descriptor  # only this side closes descriptors, so it stays open
-        try:
-            while self._retired:
-                _sync_file(self._retired[0])
-                os.close(self._retired.pop(0))
-            _sync_file(descriptor)
-        except OSError as error:
-            self._sync_fault = error
-            self._room_until = 0.0
-            logger.error("the journal %s cannot be synced: %s", self._folder, error.strerror)
+        """Sync what is open. Never tried again once it failed: the kernel may have dropped the pages."""
+        with self._syncing:
+            if self._sync_fault is not None:
+                return
+            try:
+                while self._retired:
+                    _sync_file(self._retired[0])
+                    os.close(self._retired.pop(0))
+                # Looked up only now: a segment retired meanwhile stays open until the next turn of this loop.
+                _sync_file(self._descriptor)
+            except OSError as error:
+                self._sync_fault = error
+                self._room_until = 0.0
+                logger.error("the journal %s cannot be synced: %s", self._folder, error.strerror)
 
 
 def _take_over(folder: Path) -> int:

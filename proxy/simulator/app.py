@@ -141,7 +141,7 @@ class Simulator:
             return fault
         answer = b'{"error":{"message":"a fault","type":"Fault","param":null,"code":%d}}' % fault.status
         if fault.body is not None:
-            answer = bytes(fault.body)
+            answer = fault.body.encode() if isinstance(fault.body, str) else msgspec.json.encode(fault.body)
         extra = [(name.lower().encode(), value.encode()) for name, value in fault.headers.items()]
         await exchange.answer(
             fault.status, answer, (fault.content_type or "application/json").encode(), extra

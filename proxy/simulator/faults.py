@@ -5,6 +5,8 @@ A fault is a flat record; its fields may be combined. It applies to the next `co
 counted from the first.
 """
 
+from typing import Any
+
 import msgspec
 
 
@@ -20,7 +22,8 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     read_delay_ms: float = 0.0
     headers_delay_ms: float = 0.0
     status: int | None = None
-    body: msgspec.Raw | None = None
+    # A JSON value, or a string that is sent as it is.
+    body: Any = None
     headers: dict[str, str] = msgspec.field(default_factory=dict)
     content_type: str | None = None
     # The connection is closed before any answer.

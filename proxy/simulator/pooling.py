@@ -25,7 +25,8 @@ _encode = msgspec.json.Encoder().encode
 
 @lru_cache(maxsize=8192)
 def _token_vector(token: int, size: int) -> tuple[int, ...]:
-    raw = shake_128(token.to_bytes(4, "little")).digest(2 * size)
+    # A word is the same word behind a space and with a capital.
+    raw = shake_128(vocabulary.PIECES[token].strip().lower()).digest(2 * size)
     return struct.unpack(f"<{size}h", raw)
 
 

@@ -6,7 +6,6 @@ with a hung process) and accept again on the same port.
 
 import asyncio
 import os
-import signal
 import socket
 from types import FrameType
 
@@ -43,11 +42,10 @@ class SimulatorServer(uvicorn.Server):
         self._changes: set[asyncio.Task[None]] = set()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        del frame
+        del sig, frame
         if self.should_exit:
             self.force_exit = True
         self.should_exit = True
-        self._captured_signals.append(signal.SIGTERM if sig is None else sig)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup([self._duplicate()] if sockets is None else sockets)

@@ -56,7 +56,11 @@ def diary(folder: Path, name: str = "server") -> list[list[str]]:
 @asynccontextmanager
 async def running(supervisor: Supervisor) -> AsyncIterator[asyncio.Task[int]]:
     ready = asyncio.Event()
-    task = asyncio.create_task(supervisor.run(ready.set))
+
+    async def set_ready() -> None:
+        ready.set()
+
+    task = asyncio.create_task(supervisor.run(set_ready))
     await asyncio.wait({asyncio.create_task(ready.wait()), task}, return_when=asyncio.FIRST_COMPLETED)
     try:
         yield task
@@ -71,6 +75,22 @@ async def until(found: object, timeout_seconds: float = 20) -> None:
     async with asyncio.timeout(timeout_seconds):
         while not found():  # type: ignore[operator]
             await asyncio.sleep(0.01)
+
+
+async def never() -> None:
+    pytest.fail("ready was announced")
+
+
+async def test_an_announcement_that_fails_leaves_nothing_running(folder: Path) -> None:
+    """Guards against children that outlive a supervisor whose stdout was closed."""
+
+    async def announce() -> None:
+        raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        await Supervisor([program(folder, "good")], say=print).run(announce)
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(diary(folder)[0][1]), 0)
 
 
 async def test_stopping_lets_children_end_and_exits_clean(folder: Path) -> None:
@@ -100,13 +120,13 @@ async def test_a_killed_child_is_started_again(folder: Path) -> None:
 async def test_a_child_that_dies_before_it_answers_ends_the_start(folder: Path) -> None:
     supervisor = Supervisor([program(folder, "good"), program(folder, "dies", "broken")], say=print)
     with pytest.raises(StartFailed, match=r"broken did not start \(exit status 3\)"):
-        await supervisor.run(lambda: pytest.fail("ready was announced"))
+        await supervisor.run(never)
 
 
 async def test_a_silent_child_ends_the_start(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(processes, "START_SECONDS_MAX", 0.3)
     with pytest.raises(StartFailed, match="server: no answer within"):
-        await Supervisor([program(folder, "mute")], say=print).run(lambda: None)
+        await Supervisor([program(folder, "mute")], say=print).run(never)
 
 
 async def test_a_child_deaf_to_sigterm_is_killed_after_its_grace(
@@ -156,7 +176,9 @@ folder = sys.argv[1]
 environment = {**os.environ, "PYTHONPATH": folder}
 program = Program("server", "stand_in", ("good", f"{folder}/server.diary"), environment=environment)
 print(os.getpid(), flush=True)
-status = asyncio.run(Supervisor([program], say=print).run(lambda: print("ready", flush=True)))
+async def announce():
+    print("ready", flush=True)
+status = asyncio.run(Supervisor([program], say=print).run(announce))
 sys.exit(status)
 """
 

@@ -209,6 +209,15 @@ def test_a_failed_sync_stops_the_journal(tmp_path: Path, monkeypatch: pytest.Mon
     assert not is_locked(tmp_path / "lock")
 
 
+def test_syncing_and_rotating_do_not_trip_over_each_other(tmp_path: Path) -> None:
+    """Guards against a sync of a segment that was retired and closed meanwhile: it took the journal down."""
+    writer = JournalWriter(tmp_path, segment_bytes=300, sync_s=0.0)
+    for _ in range(600):
+        writer.append(a_record())
+    writer.close()
+    assert len(everything(tmp_path)) == 600
+
+
 def test_an_unwritable_folder_is_said(tmp_path: Path) -> None:
     """Guards against a traceback where the data folder is a file."""
     (tmp_path / "file").write_text("")

@@ -1,0 +1,137 @@
+"""The commands on a ledger, as a script uses them: --json in, one document out."""
+
+import asyncio
+import csv
+import io
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ledger import keys
+from ledger.database import Database
+from ledger.posting import post
+from ledger.prices import PriceBook
+from tests.records import a_record
+
+from .conftest import Cli, environment
+
+
+def test_a_key_is_made_shown_once_listed_blocked_and_revoked(cli: Cli) -> None:
+    tenant = cli("tenant", "create", "Acme")
+    project = cli("project", "create", "--tenant", tenant["id"], "--name", "Chat")
+    made = cli("key", "create", "--project", project["id"], "--name", "CI", "--expires", "30d")
+    assert keys.is_well_formed(made["key"].encode())
+    assert (made["project_id"], made["tenant_id"], made["name"]) == (project["id"], tenant["id"], "CI")
+    (listed,) = cli("key", "list", "--project", project["id"])
+    assert listed == {name: value for name, value in made.items() if name != "key"}
+    assert cli("key", "block", made["id"])["state"] == "blocked"
+    assert cli("key", "unblock", made["id"])["state"] == "active"
+    assert cli("key", "revoke", made["id"])["state"] == "revoked"
+    assert cli("key", "show", made["id"])["state"] == "revoked"
+
+
+def test_a_tenant_is_blocked_and_let_in_again(cli: Cli) -> None:
+    tenant = cli("tenant", "create", "--name", "Acme")
+    assert cli("tenant", "block", tenant["id"])["state"] == "blocked"
+    assert cli("tenant", "unblock", tenant["id"]) == tenant
+    assert cli("tenant", "list") == [tenant]
+    assert cli("tenant", "show", tenant["id"]) == tenant
+
+
+def test_prices_are_decimals_per_million_tokens(cli: Cli) -> None:
+    price = cli("price", "set", "m", "--input", "0.15", "--output", "0.6", "--from", "2030-01-01")
+    assert (price["input"], price["cached_input"], price["output"]) == ("0.15", "0.15", "0.60")
+    assert price["effective_from"] == "2030-01-01T00:00:00Z"
+    assert cli("price", "list") == [price]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status", "said"),
+    [
+        (("key", "create", "--project", "proj_none"), 1, "no project with the id 'proj_none'"),
+        (("key", "create"), 2, "--project"),
+        (("tenant", "create"), 2, "NAME"),
+        (("tenant", "create", ""), 1, "a name has 1 to"),
+        (("price", "set", "m", "--input", "free", "--output", "1"), 1, "'free' is not a price"),
+        (("usage", "show", "--month", "november"), 1, "2026-11"),
+        (("usage", "export", "--format", "xlsx"), 2, "xlsx"),
+        (("usage", "export", "--out", "no/such/folder.csv"), 1, "cannot write no/such/folder.csv"),
+        (("sing",), 2, "sing"),
+    ],
+)
+def test_a_mistake_is_told_on_stderr_with_its_status(
+    cli: Cli, arguments: tuple[str, ...], status: int, said: str
+) -> None:
+    """1 for what cannot be done, 2 for a miswritten command; never a traceback, never half a document."""
+    done = cli.run(*arguments)
+    assert (done.returncode, done.stdout) == (status, "")
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert status == 2 or done.stderr.count("\n") == 1
+
+
+def test_a_folder_without_a_ledger_says_how_to_get_one(cli: Cli, tmp_path: Path) -> None:
+    done = cli.run("tenant", "list", "--data-dir", "elsewhere")
+    assert done.returncode == 1
+    assert "metergate db upgrade" in done.stderr
+    assert not (tmp_path / "elsewhere").exists()
+
+
+async def _post_two_calls(url: str) -> None:
+    database = Database(url)
+    book = PriceBook()
+    async with database.write() as session:
+        await book.refresh(session)
+        await post(session, [a_record(model="=1+1"), a_record(model="m")], book, 1)
+    await database.close()
+
+
+def test_an_export_has_the_columns_of_the_contract_and_no_formulas(cli: Cli, tmp_path: Path) -> None:
+    """A model's name is an engine's or a tenant's word: a spreadsheet must not run it."""
+    asyncio.run(_post_two_calls(f"sqlite:///{tmp_path}/data/metergate.db"))
+    month = "2026-10"
+    done = cli.run("usage", "export", "--format", "csv", "--month", month, "--out", "november.csv")
+    assert (done.returncode, done.stdout) == (0, "")
+    text = (tmp_path / "november.csv").read_text()
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert text.splitlines()[0].startswith(
+        "request_id,started_at,tenant_id,project_id,api_key_id,model,backend,endpoint,streamed,status,usage_source,"
+        "prompt_tokens,cached_prompt_tokens,completion_tokens,amount_picos,currency,price_version_id"
+    )
+    assert sorted(row["model"] for row in rows) == ["'=1+1", "m"]
+    totals = cli("usage", "show", "--month", month, "--by", "model")
+    assert totals["calls"] == len(rows) == 2
+    assert totals["prompt_tokens"] == sum(int(row["prompt_tokens"]) for row in rows)
+    assert {total["group"]["model"] for total in totals["totals"]} == {"=1+1", "m"}
+    days = cli("usage", "export", "--detail", "daily", "--month", month)
+    assert sum(day["calls"] for day in days) == 2
+
+
+def test_doctor_finds_what_is_wrong_and_says_so_with_its_status(cli: Cli) -> None:
+    done = cli.run("doctor", "--json", METERGATE_ENGINES="http://127.0.0.1:9", METERGATE_PORT="0")
+    findings = {finding["check"]: finding for finding in json.loads(done.stdout)["findings"]}
+    assert done.returncode == 1
+    assert findings["database"]["state"] == "ok"
+    assert findings["engine"]["state"] == "wrong"
+    assert "127.0.0.1:9" in findings["engine"]["detail"]
+
+
+def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
+    """--help is asked for at a terminal: what takes a second to import may not be imported for it."""
+    script = (
+        "import sys\nimport admin.cli.entry\n"
+        "heavy = {'sqlalchemy', 'pydantic', 'fastapi', 'httpx', 'uvicorn', 'asyncio'} & set(sys.modules)\n"
+        "sys.exit(str(heavy) if heavy else 0)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=tmp_path,
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr

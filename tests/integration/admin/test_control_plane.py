@@ -1,0 +1,169 @@
+"""The control plane under a real uvicorn: its resources, who is let in, and how it refuses."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+import uvicorn
+from openapi_spec_validator import validate
+
+from admin.app import create_app
+from admin.config import AdminSettings
+from ledger import keys, tenancy
+from ledger.database import Database
+from ledger.settings import pepper
+
+
+@dataclass(frozen=True)
+class ControlPlane:
+    """A client with the operator's key, and the way to the ledger behind the server."""
+
+    client: httpx.AsyncClient
+    database: Database
+    settings: AdminSettings
+
+
+@pytest.fixture
+async def plane(database_url: str, tmp_path: Path) -> AsyncIterator[ControlPlane]:
+    settings = AdminSettings(database_url=database_url, data_dir=tmp_path)
+    database = Database(database_url)
+    async with database.write() as session:
+        _, secret = await tenancy.create_admin_key(session, pepper(settings), "Operator", 1)
+    listener = socket.create_server(("127.0.0.1", 0))
+    server = uvicorn.Server(uvicorn.Config(create_app(settings), log_level="warning", lifespan="on"))
+    serving = asyncio.create_task(server.serve([listener]))
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+    async with httpx.AsyncClient(
+        base_url=url, headers={"Authorization": f"Bearer {secret}"}, timeout=30
+    ) as client:
+        yield ControlPlane(client, database, settings)
+    server.should_exit = True
+    await serving
+    await database.close()
+
+
+async def test_a_tenant_a_project_and_a_key_from_nothing_to_revoked(plane: ControlPlane) -> None:
+    post, get = plane.client.post, plane.client.get
+    tenant = (await post("/admin/v1/tenants", json={"name": "Acme"})).json()
+    project = (await post(f"/admin/v1/tenants/{tenant['id']}/projects", json={"name": "Chat"})).json()
+    made = await post(f"/admin/v1/projects/{project['id']}/keys", json={"name": "CI", "expires": "30d"})
+    key = made.json()
+    assert made.status_code == 201
+    assert keys.is_well_formed(key["key"].encode())
+    assert key["tenant_id"] == tenant["id"]
+    assert key["expires_at"] > key["created_at"]
+
+    (listed,) = (await get(f"/admin/v1/projects/{project['id']}/keys")).json()["data"]
+    assert listed == {name: value for name, value in key.items() if name != "key"}
+    assert (await post(f"/admin/v1/keys/{key['id']}/block")).json()["state"] == "blocked"
+    assert (await post(f"/admin/v1/keys/{key['id']}/unblock")).json()["state"] == "active"
+    assert (await post(f"/admin/v1/keys/{key['id']}/revoke")).json()["state"] == "revoked"
+    again = await post(f"/admin/v1/keys/{key['id']}/unblock")
+    assert again.status_code == 400
+    assert "stays revoked" in again.json()["error"]["message"]
+
+    assert (await post(f"/admin/v1/tenants/{tenant['id']}/block")).json()["state"] == "blocked"
+    assert (await post(f"/admin/v1/tenants/{tenant['id']}/unblock")).json()["state"] == "active"
+    assert (await post(f"/admin/v1/projects/{project['id']}/archive")).json()["state"] == "archived"
+
+
+async def test_a_price_is_written_in_decimals_and_comes_back_the_same(plane: ControlPlane) -> None:
+    order = {"model": "m", "input": "0.15", "output": "0.6", "effective_from": "2030-01-01T00:00:00Z"}
+    made = (await plane.client.post("/admin/v1/prices", json=order)).json()
+    assert (made["input"], made["cached_input"], made["output"]) == ("0.15", "0.15", "0.60")
+    assert made["effective_from"] == "2030-01-01T00:00:00Z"
+    assert (await plane.client.get("/admin/v1/prices", params={"model": "m"})).json()["data"] == [made]
+    bad = await plane.client.post("/admin/v1/prices", json=order | {"input": "0.1234567"})
+    assert bad.status_code == 400
+
+
+async def test_usage_of_a_month_without_calls_is_zero(plane: ControlPlane) -> None:
+    usage = (
+        await plane.client.get("/admin/v1/usage", params={"month": "2026-11", "group_by": "model"})
+    ).json()
+    assert (usage["from"], usage["until"]) == ("2026-11-01T00:00:00Z", "2026-12-01T00:00:00Z")
+    assert (usage["calls"], usage["totals"]) == (0, [])
+
+
+async def refusals(plane: ControlPlane) -> list[tuple[str, httpx.Response]]:
+    """One request of each kind that is refused."""
+    client = plane.client
+    return [
+        ("404 not_found", await client.get("/admin/v1/tenants/org-none")),
+        ("404 unknown_url", await client.get("/admin/v1/nothing")),
+        ("405 method_not_supported", await client.delete("/admin/v1/tenants")),
+        ("400 invalid_value", await client.post("/admin/v1/tenants", json={"name": ""})),
+        ("400 invalid_value", await client.post("/admin/v1/tenants", json={"name": "x", "more": 1})),
+        ("400 invalid_value", await client.post("/admin/v1/tenants", content=b"{not json")),
+        ("400 refused", await client.get("/admin/v1/usage", params={"month": "yesterday"})),
+        ("413 body_too_large", await client.post("/admin/v1/tenants", content=b"x" * (2 << 20))),
+        ("401 invalid_api_key", await client.get("/admin/v1/tenants", headers={"Authorization": "Bearer x"})),
+    ]
+
+
+async def test_every_refusal_has_openais_shape_and_a_request_id(plane: ControlPlane) -> None:
+    """Guards against one route's error coming out in FastAPI's own shape, which no OpenAI client reads."""
+    for expected, response in await refusals(plane):
+        error = response.json()["error"]
+        assert f"{response.status_code} {error['code']}" == expected
+        assert error.keys() == {"message", "type", "param", "code"}
+        assert error["type"] == "invalid_request_error"
+        assert response.headers["x-request-id"].startswith("req_")
+
+
+async def test_only_a_working_admin_key_is_let_in(plane: ControlPlane) -> None:
+    url = "/admin/v1/tenants"
+    async with plane.database.write() as session:
+        revoked, secret = await tenancy.create_admin_key(session, pepper(plane.settings), "Old", 1)
+        await session.flush()
+        await tenancy.revoke_admin_key(session, revoked.id, 2)
+    tries = {
+        "revoked": secret,
+        "minted elsewhere": keys.mint(keys.ADMIN_PREFIX),
+        "mistyped": keys.mint(keys.ADMIN_PREFIX)[:-1] + "!",
+        "of the data plane": keys.mint(keys.API_PREFIX),
+    }
+    for what, key in tries.items():
+        response = await plane.client.get(url, headers={"Authorization": f"Bearer {key}"})
+        assert response.status_code == 401, what
+        assert key not in response.text
+        assert response.headers["www-authenticate"] == "Bearer"
+    del plane.client.headers["Authorization"]
+    assert "didn't provide" in (await plane.client.get(url)).json()["error"]["message"]
+
+
+async def test_every_native_route_asks_for_the_key(plane: ControlPlane) -> None:
+    """Guards against a router that was added without its dependency: the list comes from the document."""
+    document = (await plane.client.get("/openapi.json")).json()
+    del plane.client.headers["Authorization"]
+    asked = 0
+    for path, operations in document["paths"].items():
+        for method in operations:
+            if path not in {"/healthz", "/readyz"}:
+                response = await plane.client.request(method, path, json={})
+                assert response.status_code == 401, (method, path)
+                asked += 1
+    assert asked >= 20
+
+
+async def test_the_document_is_valid_and_the_docs_need_no_other_host(plane: ControlPlane) -> None:
+    document = (await plane.client.get("/openapi.json")).json()
+    validate(document)
+    assert document["openapi"].startswith("3.0")  # what the Swagger UI that ships as a wheel reads
+    page = (await plane.client.get("/docs")).text
+    assert "https://" not in page
+    for asset in ("swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png"):
+        assert f"/docs/assets/{asset}" in page
+        assert (await plane.client.get(f"/docs/assets/{asset}")).status_code == 200
+
+
+async def test_readyz_says_whether_the_ledger_answers(plane: ControlPlane) -> None:
+    assert (await plane.client.get("/healthz")).json() == {"status": "ok"}
+    assert (await plane.client.get("/readyz")).status_code == 200
+    await plane.database.downgrade("base")
+    assert (await plane.client.get("/readyz")).status_code == 503
+    assert (await plane.client.get("/healthz")).status_code == 200

@@ -1,0 +1,76 @@
+"""What a start refuses, and how: one clear line, exit status 1, nothing left running."""
+
+import shutil
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from .conftest import FREE_PORTS, run
+
+
+def refusal(folder: Path, *arguments: str, command: str = "up", **env: str) -> str:
+    """Starts where it must not; the one line that says why."""
+    done = run(command, *arguments, cwd=folder, **env)
+    assert done.returncode == 1, done
+    assert done.stdout == ""
+    assert done.stderr.startswith("metergate: ")
+    assert done.stderr.count("\n") == 1, done.stderr
+    return done.stderr
+
+
+@pytest.mark.parametrize("place", ["a-file", "a-file/below", "/proc/metergate"])
+def test_a_data_folder_that_cannot_be_written(tmp_path: Path, place: str) -> None:
+    """A file in the way, and /proc, are closed to root as well, whom permissions do not stop."""
+    (tmp_path / "a-file").touch()
+    said = refusal(tmp_path, *FREE_PORTS, "--data-dir", place)
+    assert "is not writable" in said
+    assert "--data-dir or METERGATE_DATA_DIR" in said
+
+
+def test_an_unknown_setting_is_named_with_the_nearest(tmp_path: Path) -> None:
+    said = refusal(tmp_path, METERGATE_ENGINE="http://127.0.0.1:8000")
+    assert "METERGATE_ENGINE " in said
+    assert "METERGATE_ENGINES" in said
+
+
+def test_a_bad_value_is_named(tmp_path: Path) -> None:
+    assert "METERGATE_WORKERS" in refusal(tmp_path, METERGATE_WORKERS="many")
+
+
+def test_an_engine_that_is_no_url_is_named(tmp_path: Path) -> None:
+    assert "METERGATE_ENGINES" in refusal(tmp_path, "--engine", "localhost:8000")
+
+
+def test_an_address_of_another_machine(tmp_path: Path) -> None:
+    said = refusal(tmp_path, "--host", "192.0.2.1", "--port", "0")
+    assert "192.0.2.1" in said
+    assert "the data plane" in said
+
+
+def test_a_database_ahead_of_the_code(tmp_path: Path, sqlite_template: Path) -> None:
+    (tmp_path / "data").mkdir()
+    shutil.copy(sqlite_template, tmp_path / "data" / "metergate.db")
+    connection = sqlite3.connect(tmp_path / "data" / "metergate.db")
+    connection.execute("UPDATE alembic_version SET version_num = '9999'")
+    connection.commit()
+    connection.close()
+    assert "newer than this metergate knows" in refusal(tmp_path, *FREE_PORTS)
+
+
+def test_a_database_that_is_something_else(tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "metergate.db").write_text("This is not SQLite. " * 100)
+    assert "metergate.db" in refusal(tmp_path, *FREE_PORTS)
+
+
+@pytest.mark.postgres
+def test_a_postgresql_without_the_schema_is_left_to_the_operator(
+    tmp_path: Path, empty_postgresql_url: str
+) -> None:
+    """Guards against a fleet's rolling update migrating a production database by accident."""
+    assert "metergate db upgrade" in refusal(tmp_path, *FREE_PORTS, "--database-url", empty_postgresql_url)
+
+
+def test_a_url_of_no_known_database(tmp_path: Path) -> None:
+    assert "postgresql://" in refusal(tmp_path, *FREE_PORTS, "--database-url", "mysql://localhost/metergate")
