@@ -1,4 +1,4 @@
-"""What the architecture tests look at: every module of the four packages, parsed once with the standard library."""
+"""What the architecture tests look at: every module of the four packages, parsed once."""
 
 import ast
 from collections.abc import Iterator
