@@ -9,7 +9,7 @@ Must know neither sockets nor the ledger.
     ├── ContextExceeded  RequestRefused                                             400
     ├── KeyMissing  KeyIncorrect  KeyExpired                                        401
     ├── AccessBlocked                                                               403
-    ├── PathUnknown  ModelUnknown                                                   404
+    ├── PathUnknown  ModelUnknown  EndpointUnserved                                 404
     ├── MethodRefused                                                               405
     ├── BodyTooLarge  HeadTooLarge                                                  413 431
     ├── EngineFault  EngineRefusedUs                                                500 502
@@ -131,6 +131,12 @@ class ModelUnknown(_Invalid):
     code = "model_not_found"
 
 
+class EndpointUnserved(_Invalid):
+    """The model's engine does not answer this path: a chat model makes no embeddings."""
+
+    status = 404
+
+
 class MethodRefused(_Invalid):
     """The path has other methods."""
 
@@ -224,9 +230,11 @@ def from_engine(status: int, body: bytes, model: str, input_field: str) -> ApiEr
     message, param = _engine_words(body)
     if status in {401, 403}:
         return EngineRefusedUs("The engine refused metergate's own key. Set METERGATE_ENGINE_API_KEY.")
-    if status == 404 and param == "model":
-        return model_unknown(model)
-    if status == 503:
+    if status == 404:
+        if param == "model" or "does not exist" in message:
+            return model_unknown(model)
+        return EndpointUnserved(f"The model `{model[:200]}` is not served at this endpoint.", "model")
+    if status in {429, 503}:
         return EngineBusy(message or "The engine is overloaded.")
     if status == 413:
         return BodyTooLarge(message or "The engine refused the request as too large.")
@@ -252,13 +260,13 @@ def from_stream(error: dict[str, Any]) -> ApiError:
 
 def model_unknown(model: str) -> ModelUnknown:
     """OpenAI's words for a model that is not there or not allowed."""
-    return ModelUnknown(f"The model `{model}` does not exist or you do not have access to it.", "model")
+    return ModelUnknown(f"The model `{model[:200]}` does not exist or you do not have access to it.", "model")
 
 
 def _engine_words(body: bytes) -> tuple[str, str | None]:
     try:
         answer = msgspec.json.decode(body)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return "", None
     if not isinstance(answer, dict):
         return "", None

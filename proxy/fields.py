@@ -18,6 +18,9 @@ from typing import Any, Final
 
 from proxy.errors import FieldRefused, FieldUnsupported
 
+_NAME_CHARS_SHOWN: Final = 100
+"""A made-up name may be as long as the body; the answer need not be."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -62,7 +65,8 @@ class FieldTable:
             elif name in limits.extra_fields:
                 kept[name] = value
             else:
-                raise FieldUnsupported(f"Unrecognized request argument supplied: {name}", name)
+                shown = name[:_NAME_CHARS_SHOWN]
+                raise FieldUnsupported(f"Unrecognized request argument supplied: {shown}", shown)
         return kept
 
 
@@ -255,6 +259,7 @@ CHAT: Final = FieldTable(
         "web_search_options": "the engine does not search the web.",
         "chat_template": "a template is a program that runs in the engine; use `chat_template_kwargs`.",
         "media_io_kwargs": _BREAKS_METERING,
+        "mm_processor_kwargs": _BREAKS_METERING,
     },
 )
 

@@ -58,7 +58,7 @@ def usage_of_answer(body: bytes) -> Usage:
     """The usage of an unstreamed JSON answer. Raises UsageMissing."""
     try:
         wire = _answers.decode(body).usage
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise UsageMissing from error
     if wire is None:
         raise UsageMissing

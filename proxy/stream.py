@@ -221,7 +221,8 @@ def _hide_reasoning(choice: dict[str, Any]) -> None:
     delta = choice.get("delta")
     if not isinstance(delta, dict):
         return
-    if any([delta.pop(name, None) for name in _REASONING]):
+    thought = [delta.pop(name, None) for name in _REASONING]
+    if any(thought):
         for name in ("logprobs", "token_ids"):
             if choice.get(name) is not None:
                 choice[name] = None

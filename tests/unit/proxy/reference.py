@@ -25,7 +25,7 @@ def pieces(stream: bytes, random: Any, most: int = 40) -> list[bytes]:
 
 
 def events_of(stream: bytes) -> list[Event]:
-    """The events of a stream, line by line as the WHATWG standard reads them; comments only are events too."""
+    """The events of a stream, line by line as the WHATWG standard reads them; so are comments."""
     lines, line, at = [], b"", 0
     while at < len(stream):
         byte = stream[at : at + 1]

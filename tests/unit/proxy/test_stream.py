@@ -128,7 +128,7 @@ def without_ids(stream: bytes) -> list[Any]:
 
 
 def test_who_asked_for_no_usage_gets_the_engines_own_stream() -> None:
-    """The same request without our stream_options, recorded: same members, same order, the fingerprint too."""
+    """The same request without our stream_options, as recorded: members, order, fingerprint."""
     stream = CompletionStream(UsageWish.NONE, fingerprint="vllm-0.32.0-46b3a08d")
     assert without_ids(carried(stream, [vector("chat_stream_continuous")])) == without_ids(
         vector("chat_stream")
@@ -180,7 +180,7 @@ def test_logprobs_of_silent_tokens_are_passed_on() -> None:
 
 
 def test_hidden_reasoning_is_counted_and_unseen() -> None:
-    """`include_reasoning: false` told nothing until the end: a disconnect while the model thought was free."""
+    """`include_reasoning: false` told nothing until the end: thinking was free."""
     thinking = vector("think_stream_continuous")
     stream = CompletionStream(UsageWish.RUNNING, hide_reasoning=True)
     told = without_ids(carried(stream, [thinking]))
