@@ -42,7 +42,7 @@ def postgresql_server() -> Iterator[str]:
         for quick in (
             "ALTER SYSTEM SET fsync = off",
             "SELECT pg_reload_conf()",
-        ):  # nobody pulls a test's plug
+        ):  # no plug is pulled
             asyncio.run(_statement(server.get_uri(), quick))
         try:
             yield server.get_uri()
