@@ -26,7 +26,7 @@ def run_pytest(folder: Path, suite: str, *arguments: str, ci: str) -> subprocess
     (folder / "test_it.py").write_text(suite)
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments],
-        cwd=folder, env={**os.environ, "CI": ci}, capture_output=True, text=True, timeout=60, check=False,
+        cwd=folder, env={**os.environ, "CI": ci, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}, capture_output=True, text=True, timeout=60, check=False,
     )  # fmt: skip
 
 
