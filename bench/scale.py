@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-PHASES = ("unary", "burst", "paced", "latency")
-"""In the order they run on each start of a subject; memory is part of `paced`."""
+PHASES = ("paced", "unary", "burst", "latency")
+"""In the order they run on each start of a subject. `paced` is first: memory freed by another would hide its own."""
 
 
 @dataclass(frozen=True, slots=True)
