@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 PHASES = ("paced", "unary", "burst", "latency")
-"""In the order they run on each start of a subject. `paced` is first: memory freed by another would hide its own."""
+"""In the order they run on each start. `paced` is first: heap freed by another would hide its own memory."""
 
 
 @dataclass(frozen=True, slots=True)
