@@ -173,7 +173,7 @@ class _Start:
         return _Ledger(answer["made"] and FirstRun(**answer["made"]), set(answer["priced"]))
 
     def _has_first_keys(self, path: Path) -> bool:
-        """Whether nothing has to be made; then the URLs of first-run.json are brought up to date. Only `up` makes."""
+        """Whether nothing has to be made; then brings the URLs of first-run.json up to date. Only `up` makes."""
         if not self.base_url or not self.admin_url:
             return True
         first_run = self.data_dir / FILE_NAME

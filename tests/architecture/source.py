@@ -1,4 +1,4 @@
-"""What the architecture tests look at: every module of the four packages, parsed once with the standard library."""
+"""What the architecture tests look at: every module of the four packages, parsed once."""
 
 import ast
 from collections.abc import Iterator
@@ -56,7 +56,7 @@ def names() -> frozenset[str]:
 
 
 def imports(module: Module, *, at_run_time_only: bool = False) -> Iterator[str]:
-    """The dotted modules that a module imports, wherever in it; `from a import b` gives a.b where that is a module.
+    """The dotted modules that a module imports, wherever in it; `from a import b` gives a.b if that is one.
 
     With `at_run_time_only`, what stands under `if TYPE_CHECKING:` is left out.
     """
