@@ -28,7 +28,7 @@ class Scale:
 
 FULL = Scale(rounds=3)
 QUICK = Scale(
-    rounds=2,
+    rounds=1,
     unary_s=2.0,
     burst_streams=1000,
     paced_streams=128,
