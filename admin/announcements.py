@@ -7,8 +7,10 @@ import json
 import shlex
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from admin.first_run_file import FirstRun
+if TYPE_CHECKING:
+    from admin.first_run_file import FirstRun
 
 SIMULATOR = """\
 **********************************************************************
@@ -30,7 +32,7 @@ def places(
     return [f"  {name:<14} {where}" for name, where in rows if where]
 
 
-def first_keys(made: FirstRun, path: Path, model: str) -> list[str]:
+def first_keys(made: "FirstRun", path: Path, model: str) -> list[str]:
     """The keys, said once, and a line to paste that streams an answer."""
     return [
         "",

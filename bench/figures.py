@@ -47,8 +47,10 @@ CHECKS = (
 )
 """What tells whether the figures above are to be believed."""
 
-DISTURBED_SHARE = 0.10
-"""Past this, streams bunch up behind the others' time slices, and a chunk looks cheaper than it is."""
+SATURATED_SHARE = 0.9
+BUNCHED_EVENTS = 1.3
+KEPT_PACE_SHARE = 0.97
+"""Events that wait for each other are handled together, and a chunk looks cheaper than it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,10 +68,12 @@ class Round:
 
     @property
     def disturbed(self) -> bool:
-        """Whether others took so much of the subject's core in some phase that its figures are in doubt."""
-        return any(
-            value > DISTURBED_SHARE for name, value in self.figures.items() if name.endswith("_others_share")
-        )
+        """Whether paced events bunched up although the subject had time left: somebody kept it, or the load,
+        waiting.
+        """
+        had_time = self.figures.get("paced_core_share", 0.0) < SATURATED_SHARE
+        bunched = self.figures.get("paced_events_per_read", 1.0) > BUNCHED_EVENTS
+        return had_time and (bunched or self.figures.get("paced_pace_share", 1.0) < KEPT_PACE_SHARE)
 
 
 @dataclass(frozen=True, slots=True)

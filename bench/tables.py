@@ -84,7 +84,7 @@ def _ledger_lines(run: Run) -> list[str]:
 
 def _disturbed_lines(run: Run) -> list[str]:
     return [
-        f"- **{each.subject}, round {each.number}: others took much of its core; figures are in doubt**"
+        f"- **{each.subject}, round {each.number}: the machine was too busy; paced figures are too low**"
         for each in run.rounds
         if each.disturbed
     ]

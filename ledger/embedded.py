@@ -28,6 +28,15 @@ def is_current(path: Path) -> bool:
     return rows == [(_head(),)]
 
 
+def has_tenant(path: Path) -> bool:
+    """Whether anybody is in the book."""
+    try:
+        with _open(path) as connection:
+            return connection.execute("SELECT 1 FROM tenant LIMIT 1").fetchone() is not None
+    except sqlite3.Error:
+        return False
+
+
 def priced_models(path: Path) -> set[str]:
     """The models that have a price for everybody, as far as the file can be read."""
     try:

@@ -6,8 +6,7 @@ hours (UTC).
 """
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 from sqlalchemy import ColumnElement, Row, Select, String, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -18,10 +17,11 @@ from sqlalchemy.types import TypeDecorator
 from ledger.errors import Refused
 from ledger.periods import DAY_US, HOUR_US
 from ledger.tables import Table
+from ledger.totals import Grouping, UsageFilter, UsageTotal
+
+__all__ = ["Grouping", "UsageFilter", "UsageLine", "UsageTotal", "daily", "usage_rows", "usage_totals"]
 
 PAGE_ROWS = 1000
-
-Grouping = Literal["tenant_id", "project_id", "api_key_id", "model", "endpoint", "usage_source"]
 
 # One call as the table `usage` has it: attributes are its columns' names.
 UsageLine = Row[Any]
@@ -29,34 +29,6 @@ UsageLine = Row[Any]
 _ROWS = Table.metadata.tables["usage"]
 _HOURS = Table.metadata.tables["usage_hour"]
 _SPLIT = 10**9  # a high part stays under 2**34: four billion rows can be added before a sum of them fails
-
-
-@dataclass(frozen=True, slots=True)
-class UsageFilter:
-    """Calls that started in [from_us, until_us) and match every id given; None matches everything."""
-
-    from_us: int | None = None
-    until_us: int | None = None
-    tenant_id: str | None = None
-    project_id: str | None = None
-    api_key_id: str | None = None
-    model: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class UsageTotal:
-    """Sums in one currency. `group` has a value for each grouping asked for; `day_us` is None unless by
-    day.
-    """
-
-    currency: str
-    calls: int
-    prompt_tokens: int
-    cached_prompt_tokens: int
-    completion_tokens: int
-    amount_picos: int
-    group: tuple[str, ...] = ()
-    day_us: int | None = None
 
 
 async def usage_totals(

@@ -59,22 +59,22 @@ class LedgerSettings(Settings):
     """Where the book is, and the key to its digests."""
 
     data_dir: Path = Field(
-        default=Path("data"), description="SQLite file, journals, secret.key: everything kept"
+        default=Path("data"), description="The data folder: the SQLite file, the journals, secret.key."
     )
     database_url: str = Field(
         default="",
         repr=False,
-        description="sqlite:///path or postgresql://...; default: metergate.db in the data folder",
+        description="`sqlite:///path` or `postgresql://...`; metergate.db in the data folder, unless set.",
     )
     secret_key: SecretStr | None = Field(
         default=None,
         min_length=16,
-        description="what API keys are hashed with; default: secret.key in the data folder",
+        description="What API keys are hashed with; secret.key in the data folder, unless set.",
     )
     currency: str = Field(
         default="USD",
         pattern="^[A-Z]{3}$",
-        description="of prices that name none, and of unpriced rows (ISO 4217)",
+        description="The currency of prices that name none, and of unpriced rows (ISO 4217).",
     )
 
     @model_validator(mode="after")

@@ -94,7 +94,7 @@ async def set_project_state(
     return project
 
 
-async def create_api_key(  # noqa: PLR0917
+async def create_api_key(
     session: AsyncSession,
     pepper: bytes,
     project_id: str,

@@ -8,7 +8,7 @@ in the common case.
 from collections.abc import Callable
 from typing import Final
 
-from ledger.principals import Principal
+from ledger.principal import Principal
 from proxy.backends import Backends
 from proxy.call import Call
 from proxy.errors import EngineUnavailable, LedgerUnavailable, Stopping, model_unknown

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 from ledger.errors import JournalFault
-from ledger.principals import Principal
+from ledger.principal import Principal
 from ledger.record import CallRecord, Ending
 from ledger.usage import Usage, UsageSource
 from proxy.call import Call

@@ -1,4 +1,4 @@
-"""What every endpoint may answer beside its own, for the OpenAPI document. Pure."""
+"""What every endpoint may answer beside its own, for the OpenAPI document."""
 
 from typing import Any, Generic, TypeVar
 

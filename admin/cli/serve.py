@@ -164,17 +164,23 @@ class _Start:
 
         Raises Refusal with the ledger's words.
         """
-        first_run = self.data_dir / FILE_NAME
         path = embedded.database_path(self.proxy.database_url)
-        settled = read(first_run) is not None and not draft_of(first_run).exists()
-        if path and embedded.is_current(path) and (settled or not self.base_url or not self.admin_url):
-            if self.base_url and self.admin_url:
-                keep_urls(first_run, base_url=self.base_url, admin_url=self.admin_url)
+        if path and embedded.is_current(path) and self._has_first_keys(path):
             return _Ledger(None, embedded.priced_models(path))
         answer = in_fork(
             self._prepare, expected=lambda fault: str(fault) if isinstance(fault, LedgerError) else None
         )
         return _Ledger(answer["made"] and FirstRun(**answer["made"]), set(answer["priced"]))
+
+    def _has_first_keys(self, path: Path) -> bool:
+        """Whether nothing has to be made; then brings the URLs of first-run.json up to date. Only `up` makes."""
+        if not self.base_url or not self.admin_url:
+            return True
+        first_run = self.data_dir / FILE_NAME
+        if read(first_run) is None or draft_of(first_run).exists() or not embedded.has_tenant(path):
+            return False
+        keep_urls(first_run, base_url=self.base_url, admin_url=self.admin_url)
+        return True
 
     def _prepare(self) -> dict[str, Any]:
         """The heavy part, in a process of its own."""

@@ -8,7 +8,7 @@ from typing import Any
 
 from ledger.money import format_picos
 from ledger.periods import iso
-from ledger.reports import Grouping, UsageTotal
+from ledger.totals import Grouping, UsageTotal
 
 Cell = str | int | bool | None
 

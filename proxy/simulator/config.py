@@ -35,5 +35,5 @@ class SimulatorConfig:
     calls_kept: int = 20_000
     # How many blocks the prefix cache remembers.
     blocks_kept: int = 65_536
-    # The end of every system_fingerprint and the seed of request ids' randomness is not fixed; this is.
+    # The system_fingerprint: vLLM's version and a hash of its configuration.
     fingerprint: str = "vllm-0.32.0-51a70b17"

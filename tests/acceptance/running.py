@@ -73,6 +73,12 @@ class Metergate:
         assert done.returncode == 0, f"metergate {' '.join(arguments)}: {done.stdout}{done.stderr}"
         return done.stdout
 
+    def metrics(self) -> str:
+        """The metrics page; its port is in the lines of the start."""
+        lines = self.output.read_text().splitlines()
+        url = next(line.split()[-1] for line in lines if line.strip().startswith("metrics "))
+        return metrics_of(url.removesuffix("/metrics"))
+
     def rows(self) -> list[dict[str, str]]:
         """Every row of the ledger, as an operator exports them."""
         return list(csv.DictReader(io.StringIO(self.command("usage", "export", "--format", "csv"))))
@@ -134,6 +140,7 @@ def process(arguments: list[str], output: Path, ready: str) -> Iterator[str]:
     assert running.stdout is not None
     try:
         yield Lines(running.stdout, output).wait_for(ready)
+        assert running.poll() is None, f"it ended by itself ({running.returncode}):\n{output.read_text()}"
     finally:
         running.terminate()
         try:

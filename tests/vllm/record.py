@@ -112,6 +112,8 @@ VECTORS = {
     "error_unknown_model": chat(model="nobody"),
     "error_too_long": chat(messages=[{"role": "user", "content": "hello " * 1500}]),
     "error_too_long_stream": chat(messages=[{"role": "user", "content": "hello " * 1500}], stream=True),
+    # So long that vLLM does not tokenize it: other words, another `param`.
+    "error_far_too_long": chat(messages=[{"role": "user", "content": "hello " * 20_000}]),
     "error_max_tokens_too_large": chat(max_tokens=100_000),
     "error_bad_field": chat(temperature=-1),
     "error_wrong_type": chat(messages="hello"),

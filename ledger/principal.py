@@ -1,0 +1,30 @@
+"""The principal: who a key speaks for, as workers keep it in memory.
+
+Pure. What admits and settles a call needs this and not the tables behind it; ledger/principals.py finds it.
+"""
+
+from dataclasses import dataclass
+
+from ledger.states import KeyState, ProjectState, TenantState
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """A key with its project and tenant, and the state of each; `expires_us` None is never."""
+
+    tenant_id: str
+    project_id: str
+    api_key_id: str
+    tenant_state: TenantState
+    project_state: ProjectState
+    key_state: KeyState
+    expires_us: int | None
+
+    def is_active(self, now_us: int) -> bool:
+        """Whether calls may come in: active on every level and not expired."""
+        return (
+            self.key_state == KeyState.ACTIVE
+            and self.project_state == ProjectState.ACTIVE
+            and self.tenant_state == TenantState.ACTIVE
+            and (self.expires_us is None or now_us < self.expires_us)
+        )
