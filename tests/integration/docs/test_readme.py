@@ -5,72 +5,18 @@ Only what differs from machine to machine is put in: the address, the key, and t
 `proj_...`, `key_...`.
 """
 
-import json
 import os
 import re
 import subprocess
-import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from tests.acceptance import running
-from tests.acceptance.running import Metergate
-from tests.integration.docs.reading import ROOT, Block, blocks
+from tests.integration.docs.reading import ROOT, Block, Reader, blocks
 
 README = blocks("README.md")
 RUN = [block for block in README if block.language in ("python", "sh") and block.is_run]
 VLLM_FLAG = re.compile(r"--[a-z]+(?:-[a-z]+)*")
-
-
-@dataclass(frozen=True, slots=True)
-class Reader:
-    """Somebody who follows the README: a running metergate, an id to put in, where `metergate` is found."""
-
-    metergate: Metergate
-    key_id: str
-    bin: Path
-
-    def paste(self, block: Block, folder: Path) -> str:
-        """What the block prints. Fails when it does."""
-        text = block.text.replace("http://127.0.0.1:8080", self.metergate.base_url.removesuffix("/v1"))
-        for written, meant in (
-            ("sk-mg-...", self.metergate.api_key),
-            ("org-...", self.metergate.tenant_id),
-            ("proj_...", self.metergate.project_id),
-            ("key_...", self.key_id),
-        ):
-            text = text.replace(written, meant)
-        shell = ["bash", "-euo", "pipefail", "-c", text]
-        done = subprocess.run(
-            [sys.executable, "-c", text] if block.language == "python" else shell,
-            cwd=folder,
-            env=running.clean_environment()
-            | {
-                "PATH": f"{self.bin}{os.pathsep}{os.environ['PATH']}",
-                "METERGATE_DATA_DIR": str(self.metergate.data_dir),
-            },
-            capture_output=True,
-            text=True,
-            timeout=90,
-            check=False,
-        )
-        assert done.returncode == 0, f"{block.name}:\n{done.stdout}{done.stderr}"
-        return done.stdout
-
-
-@pytest.fixture(scope="module")
-def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
-    folder = tmp_path_factory.mktemp("reader")
-    command = folder / "bin" / "metergate"
-    command.parent.mkdir()
-    command.write_text(f'#!/bin/sh\nPYTHONPATH="{ROOT}" exec "{sys.executable}" -m admin "$@"\n')
-    command.chmod(0o755)
-    with running.metergate((), folder, "--metrics-port", "0") as metergate:
-        made = json.loads(metergate.command("key", "create", "--project", metergate.project_id, "--json"))
-        yield Reader(metergate, made["id"], command.parent)
 
 
 @pytest.mark.parametrize("block", RUN, ids=lambda block: block.name)
