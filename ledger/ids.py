@@ -12,7 +12,7 @@ from typing import Literal
 ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 REQUEST_PREFIX = "req_"
 
-# A request id must be unlike any other, but it opens nothing: it need not be unguessable. The system seeds it.
+# A request id must be unlike any other, but opens nothing: it need not be unguessable. The system seeds it.
 _random = random.Random()  # noqa: S311
 
 Prefix = Literal["org-", "proj_", "key_", "adminkey_", "svc_acct_", "user-", "price_"]
