@@ -17,7 +17,7 @@ from fastapi.staticfiles import StaticFiles
 from swagger_ui_bundle import swagger_ui_path
 
 from admin import errors
-from admin.api import keys, prices, tenants, usage
+from admin.api import keys, organization, prices, tenants, usage
 from admin.api.responses import ERRORS
 from admin.auth import Here, Plane, operator
 from admin.config import AdminSettings
@@ -47,6 +47,13 @@ def create_app(settings: AdminSettings) -> FastAPI:
     app.add_middleware(Requests)
     for router in (tenants.router, keys.router, prices.router, usage.router):
         app.include_router(router, prefix="/admin/v1", dependencies=[Depends(operator)], responses=ERRORS)
+    app.include_router(
+        organization.router,
+        prefix="/v1/organization",
+        dependencies=[Depends(operator)],
+        responses=ERRORS,
+        generate_unique_id_function=lambda route: f"organization_{route.name}",
+    )
     _add_health(app)
     _add_docs(app)
     return app

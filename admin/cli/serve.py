@@ -32,7 +32,7 @@ from proxy.config import ProxySettings, UnpricedModels
 SETTINGS = (ProxySettings, AdminSettings)
 """Every class of settings there is: a METERGATE_* name that is in none of them is a mistake."""
 
-SIMULATED_MODEL = "simulated"
+SIMULATED_MODELS = ("simulated", "simulated-embedding")
 PROBE_SECONDS = 2.0
 """How long the start waits for an engine's list of models: for its warnings only, an engine may come later.
 """
@@ -173,7 +173,7 @@ class _Start:
         return _Ledger(answer["made"] and FirstRun(**answer["made"]), set(answer["priced"]))
 
     def _has_first_keys(self, path: Path) -> bool:
-        """Whether nothing has to be made; then brings the URLs of first-run.json up to date. Only `up` makes."""
+        """Whether nothing has to be made (only `up` makes); then brings first-run.json's URLs up to date."""
         if not self.base_url or not self.admin_url:
             return True
         first_run = self.data_dir / FILE_NAME
@@ -206,10 +206,8 @@ class _Start:
             programs.append(Program(name, module, (*told, *arguments), fds, environment, stage, grace))
 
         if "simulator" in self.sockets:
-            add(
-                "the simulator", "proxy.simulator", "--model", SIMULATED_MODEL,
-                of="simulator", stage=2, grace=_STOP_SECONDS,
-            )  # fmt: skip
+            models = [word for model in SIMULATED_MODELS for word in ("--model", model)]
+            add("the simulator", "proxy.simulator", *models, of="simulator", stage=2, grace=_STOP_SECONDS)
         if "proxy" in self.roles:
             for number in range(self.proxy.workers):
                 name = f"data plane worker {number}"
@@ -253,7 +251,7 @@ class _Start:
         if "proxy" not in self.roles:
             return []
         if "simulator" in self.sockets:
-            return [SIMULATED_MODEL]
+            return list(SIMULATED_MODELS)
         key = self.proxy.engine_api_key
         ask = partial(
             probe.models, api_key=key.get_secret_value() if key else None, timeout_seconds=PROBE_SECONDS

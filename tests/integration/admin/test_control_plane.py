@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
+import openai
 import pytest
 import uvicorn
 from openapi_spec_validator import validate
@@ -87,6 +88,32 @@ async def test_usage_of_a_month_without_calls_is_zero(plane: ControlPlane) -> No
     ).json()
     assert (usage["from"], usage["until"]) == ("2026-11-01T00:00:00Z", "2026-12-01T00:00:00Z")
     assert (usage["calls"], usage["totals"]) == (0, [])
+
+
+async def test_openais_own_client_walks_the_projects(plane: ControlPlane) -> None:
+    """The official SDK's typed client, with only the base URL changed."""
+    async with plane.database.write() as session:
+        tenant = await tenancy.create_tenant(session, "Acme", 1)
+        other = await tenancy.create_tenant(session, "Other", 2)
+    key = plane.client.headers["Authorization"].removeprefix("Bearer ")
+    async with openai.AsyncOpenAI(
+        admin_api_key=key, api_key="unused", organization=tenant.id, base_url=f"{plane.client.base_url}/v1"
+    ) as client:
+        projects = client.admin.organization.projects
+        made = [await projects.create(name=f"Project {number}") for number in range(5)]
+        assert {project.object for project in made} == {"organization.project"}
+        await projects.archive(made[0].id)
+        walked = [project.id async for project in projects.list(limit=2)]
+        assert walked == [project.id for project in made[1:]]
+        with_archived = [project.status async for project in projects.list(include_archived=True)]
+        assert with_archived == ["archived", "active", "active", "active", "active"]
+        assert (await projects.retrieve(made[1].id)).name == "Project 1"
+        with pytest.raises(openai.NotFoundError):
+            await client.with_options(organization=other.id).admin.organization.projects.retrieve(made[1].id)
+        with pytest.raises(openai.BadRequestError, match="OpenAI-Organization"):
+            await client.with_options(organization="").admin.organization.projects.list(
+                extra_headers={"OpenAI-Organization": openai.Omit()}
+            )
 
 
 async def refusals(plane: ControlPlane) -> list[tuple[str, httpx.Response]]:

@@ -21,7 +21,7 @@ def test_the_first_start_says_the_keys_once_and_ready_alone_on_a_line(up: Up) ->
     for secret in ("api_key", "admin_key"):
         assert up.first_run[secret] in said
     assert up.heard("SIMULATOR")
-    assert len(up.heard("simulated is without a price")) == 1
+    assert len(up.heard("simulated, simulated-embedding are without a price")) == 1
 
 
 def test_first_run_json_has_exactly_these_names_and_is_readable_by_its_owner_alone(up: Up) -> None:
@@ -145,6 +145,23 @@ def test_a_second_start_is_quiet_keeps_the_keys_and_leaves_no_orphans(
     while any(_alive(pid) for pid in children.values()) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert [name for name, pid in children.items() if _alive(pid)] == []
+
+
+@pytest.mark.postgres
+def test_it_runs_on_a_postgresql_that_was_upgraded_before(
+    tmp_path: Path, start: Callable[..., Up], postgresql_url: str
+) -> None:
+    running = start(tmp_path, "--database-url", postgresql_url)
+    assert running.said[-1] == "ready", running.complained
+    body = {"model": "simulated", "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 3}
+    headers = {"Authorization": f"Bearer {running.first_run['api_key']}"}
+    answer = httpx.post(
+        f"{running.first_run['base_url']}/chat/completions", json=body, headers=headers, timeout=30
+    )
+    shown = run("usage", "show", "--json", "--database-url", postgresql_url, cwd=tmp_path)
+    assert json.loads(shown.stdout)["completion_tokens"] == answer.json()["usage"]["completion_tokens"]
+    assert running.end() == 0
+    assert not (tmp_path / "data" / "metergate.db").exists()
 
 
 def _alive(pid: int) -> bool:

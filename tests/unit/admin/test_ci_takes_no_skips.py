@@ -26,8 +26,13 @@ def run_pytest(folder: Path, suite: str, *arguments: str, ci: str) -> subprocess
     (folder / "test_it.py").write_text(suite)
     return subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments],
-        cwd=folder, env={**os.environ, "CI": ci}, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
+        cwd=folder,
+        env={**os.environ, "CI": ci, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
 
 
 def test_a_skip_fails_in_ci_and_an_expected_failure_does_not(tmp_path: Path) -> None:

@@ -1,0 +1,26 @@
+"""What a start says."""
+
+import shlex
+
+from admin.announcements import curl, places, unpriced
+
+
+def test_the_curl_line_survives_a_shell_whatever_the_model_is_called() -> None:
+    words = shlex.split(curl("http://127.0.0.1:8080/v1", "sk-mg-x", "it's; rm -rf $HOME"))
+    assert words[:3] == ["curl", "-N", "http://127.0.0.1:8080/v1/chat/completions"]
+    assert """"model": "it's; rm -rf $HOME\"""" in words[-1]
+
+
+def test_unpriced_models_are_one_line_however_many() -> None:
+    line = unpriced({f"model-{number}" for number in range(9)}, refused=False)
+    assert line is not None
+    assert "\n" not in line
+    assert "model-0, model-1, model-2 and 6 more are without a price: their calls are free" in line
+    assert unpriced(set(), refused=False) is None
+    assert "its calls are refused" in str(unpriced({"m"}, refused=True))
+
+
+def test_only_what_runs_has_a_place() -> None:
+    assert places(base_url=None, admin_url="http://a", metrics_url=None, keys=None) == [
+        "  control plane  http://a (docs: http://a/docs)"
+    ]
