@@ -93,7 +93,9 @@ class DataPlane:
     ) -> None:
         """One call that an engine answers."""
         if scope["method"] != "POST":
-            raise errors.MethodRefused(f"Not allowed to {scope['method']} on {endpoint.path}. Use POST.")
+            raise errors.MethodRefused(
+                f"Not allowed to {scope['method']} on {endpoint.path}. Use POST.", allowed="POST"
+            )
         principal = await self._authenticate(scope, answer)
         body = await self._body(scope, receive)
         call = read_call(endpoint, body, self._limits, self._backends.only_model())

@@ -138,10 +138,18 @@ class EndpointUnserved(_Invalid):
 
 
 class MethodRefused(_Invalid):
-    """The path has other methods."""
+    """The path has other methods, which `allowed` names."""
 
     status = 405
     code = "method_not_supported"
+
+    def __init__(self, message: str, param: str | None = None, *, allowed: str = "GET, HEAD") -> None:
+        super().__init__(message, param)
+        self.allowed = allowed
+
+    def headers(self) -> list[tuple[bytes, bytes]]:
+        """RFC 9110 asks for `allow`."""
+        return [*super().headers(), (b"allow", self.allowed.encode())]
 
 
 class BodyTooLarge(_Invalid):

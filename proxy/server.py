@@ -22,6 +22,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ledger import lifeline
+from proxy.errors import ApiError, BodyUnreadable, HeadTooLarge
 
 STALL_SECONDS: Final = 30.0
 """As nginx's client_header_timeout and client_body_timeout, halved: an edge proxy sees more of these."""
@@ -36,11 +37,18 @@ _HEAD_BYTES_MAX: Final = 128 << 10
 """A head this long is ended before it is whole; the application's own, lower limit answers 431 in OpenAI's
 shape."""
 
-_TOO_LARGE: Final = (
-    b"HTTP/1.1 431 Request Header Fields Too Large\r\ncontent-type: application/json\r\nconnection: close\r\n"
-    b'\r\n{"error":{"message":"The headers of your request are too large.","type":"invalid_request_error",'
-    b'"param":null,"code":"headers_too_large"}}'
+
+def _last_answer(status_line: bytes, error: ApiError) -> bytes:
+    """An answer of the server's own, to what never becomes a request; the connection ends with it."""
+    body = error.body()
+    head = b"HTTP/1.1 %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+    return head % (status_line, len(body)) + body
+
+
+_TOO_LARGE: Final = _last_answer(
+    b"431 Request Header Fields Too Large", HeadTooLarge("The headers of your request are too large.")
 )
+_NO_HTTP: Final = _last_answer(b"400 Bad Request", BodyUnreadable("This is not a valid HTTP/1.1 request."))
 
 
 class CorkedTransport:
@@ -100,8 +108,17 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._head_bytes >= 0:
             self._head_bytes += len(data)
             if self._head_bytes > _HEAD_BYTES_MAX and not self.transport.is_closing():
-                self.transport.write(_TOO_LARGE)
-                self.transport.close()
+                self._end(_TOO_LARGE)
+
+    def send_400_response(self, msg: str) -> None:
+        """What came is no HTTP."""
+        self._end(_NO_HTTP)
+
+    def _end(self, answer: bytes) -> None:
+        """The connection's last words, unless they would fall into the answer of the request before."""
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.write(answer)
+        self.transport.close()
 
     def on_message_begin(self) -> None:
         self._head_bytes = 0
