@@ -1,8 +1,9 @@
-"""A data plane for tests: real workers and a real poster, as the supervisor starts them, before simulated engines.
+"""A data plane for tests: real workers and a real poster, as the supervisor starts them, before simulated
+engines.
 
-A `Gate` owns a data folder with a migrated ledger, one tenant, project and key, the processes, and the words
-they say. When it closes, every process must have ended in peace, and nothing that was said in a call, and no key,
-may be found in anything it wrote: each prompt sent through it holds CANARY.
+A `Gate` owns a data folder with a migrated ledger, one tenant, project and key, the processes, and the
+words they say. When it closes, every process must have ended in peace, and nothing that was said in a call,
+and no key, may be found in anything it wrote: each prompt sent through it holds CANARY.
 """
 
 import asyncio
@@ -204,8 +205,8 @@ class Gate:
 
     def totals(self, calls: int) -> dict[str, Any]:
         """All usage added up, once so many calls are posted."""
-        query = """SELECT count(*) calls, sum(prompt_tokens) prompt_tokens, sum(completion_tokens) generated_tokens,
-            sum(cached_prompt_tokens) cached_prompt_tokens FROM usage"""
+        query = """SELECT count(*) calls, sum(prompt_tokens) prompt_tokens, sum(completion_tokens)
+        generated_tokens, sum(cached_prompt_tokens) cached_prompt_tokens FROM usage"""
         return wait_for(
             lambda: next((row for row in self.sql(query) if row["calls"] >= calls), None), "all rows"
         )
