@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -99,7 +100,9 @@ def test_an_engine_that_hangs_ends_the_stream(impatient_gate: Gate, calm_engine:
         response = impatient_gate.client.post(CHAT, json=chat_body(stream=stream))
         assert response.status_code == 504 and response.json()["error"]["code"] == "engine_timeout"
     row = impatient_gate.row(response.headers["x-request-id"])
-    assert row["usage_source"] == "unresolved" and row["ending"] == "engine_hung" and row["http_status"] == 504
+    assert (
+        row["usage_source"] == "unresolved" and row["ending"] == "engine_hung" and row["http_status"] == 504
+    )
 
 
 def test_a_slow_engine_within_its_time_is_waited_for(impatient_gate: Gate, calm_engine: Engine) -> None:
@@ -117,38 +120,47 @@ def memory_kib(process: int) -> int:
     raise AssertionError("no VmRSS")
 
 
-def test_a_slow_reader_pauses_the_engine(new_gate: NewGate, calm_engine: Engine) -> None:
+@pytest.fixture
+def wordy_engine() -> Iterator[Engine]:
+    """A fast engine whose model's name makes every chunk 4 KB: a stream is more than the kernel's buffers
+    hold.
+    """
+    with engine_thread(SimulatorConfig(models=("m" * 4000,), tokens_per_second=0)) as running:
+        yield running
+
+
+def test_a_slow_reader_pauses_the_engine(wordy_engine: Engine, new_gate: NewGate) -> None:
     """A client that does not read must not fill the worker's memory; nothing is lost when it reads on."""
-    gate = new_gate(calm_engine.url)
-    calm_engine.set_faults({"tokens_per_second": 0})
-    body = stream_body(max_tokens=4000, logprobs=True, top_logprobs=20, stream_options={"include_usage": True})
-    gate.client.post(CHAT, json=stream_body(max_tokens=50))
+    gate = new_gate(wordy_engine.url)
+    model = "m" * 4000
+    body = stream_body(model=model, max_tokens=6000, stream_options={"include_usage": True})
+    gate.client.post(CHAT, json=stream_body(model=model, max_tokens=50))
     before = memory_kib(gate.worker.popen.pid)
-    wires = [Wire(gate.port, receive_buffer_bytes=4096) for _ in range(4)]
-    for wire in wires:
-        wire.send(gate.request(body))
-        assert wire.answer_head() == 200
+    with ExitStack() as stack:
+        wires = [stack.enter_context(Wire(gate.port, receive_buffer_bytes=4096)) for _ in range(2)]
+        for wire in wires:
+            wire.send(gate.request(body))
+            assert wire.answer_head() == 200
 
-    def still() -> bool | None:
-        """Whether the engine's streams have come to a halt."""
-        counts = [calm_engine.calls(wire.request_id)[0]["chunks_sent"] for wire in wires]
-        time.sleep(0.3)
-        again = [calm_engine.calls(wire.request_id)[0]["chunks_sent"] for wire in wires]
-        return counts == again or None
+        def sent() -> list[int]:
+            accounts = [wordy_engine.calls(wire.request_id)[0] for wire in wires]
+            assert all(account["ended"] == "running" for account in accounts), accounts
+            return [account["chunks_sent"] for account in accounts]
 
-    wait_for(still, "the engine to be paused")
-    assert all(calm_engine.calls(wire.request_id)[0]["ended"] == "running" for wire in wires)
-    held_kib = memory_kib(gate.worker.popen.pid) - before
-    whole_kib = 4 * 4000 * 2
-    assert held_kib < whole_kib / 4, f"{held_kib} KiB held for 4 slow readers"
-    for wire in wires[:1]:
-        told = events(wire.rest())
-        assert told[-1] == "[DONE]" and not wire.unfinished
-        assert sum(1 for chunk in told[1:-1] if chunk["choices"]) == told[-2]["usage"]["completion_tokens"]
-        assert gate.row(wire.request_id)["completion_tokens"] == told[-2]["usage"]["completion_tokens"]
-    for wire in wires:
-        wire.close()
-    for wire in wires[1:]:
-        account = calm_engine.call(wire.request_id)
-        row = gate.row(wire.request_id)
-        assert row["ending"] == "client_left" and row["completion_tokens"] == account["generated_tokens"]
+        def halted() -> list[int] | None:
+            counts = sent()
+            time.sleep(0.5)
+            return counts if counts == sent() and all(counts) else None
+
+        halts = wait_for(halted, "the engine to be paused")
+        held_kib = memory_kib(gate.worker.popen.pid) - before
+        reader, leaver = wires
+        whole = reader.rest()
+        told = events(whole)
+        assert held_kib < len(whole) / 1024 / 3, f"{held_kib} KiB held, {halts} chunks on their way"
+        assert told[-1] == "[DONE]" and not reader.unfinished
+        assert sum(1 for chunk in told[1:-1] if chunk["choices"]) == 6000
+        assert gate.row(reader.request_id)["completion_tokens"] == 6000
+    account = wordy_engine.call(leaver.request_id)
+    row = gate.row(leaver.request_id)
+    assert row["ending"] == "client_left" and row["completion_tokens"] == account["generated_tokens"]
