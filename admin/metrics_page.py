@@ -7,7 +7,6 @@ request for a scrape. It must not know what is counted.
 
 import argparse
 import logging
-import os
 import signal
 import socket
 import threading
@@ -17,6 +16,8 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import MetricsHandler
 from prometheus_client.multiprocess import MultiProcessCollector
+
+from ledger import lifeline
 
 SLOW_READER_SECONDS = 10.0
 
@@ -63,20 +64,11 @@ def serve(listener: socket.socket) -> None:
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
     signal.signal(signal.SIGINT, lambda *_: stopping.set())
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    life = os.environ.get("METERGATE_LIFE_FD")
-    if life is not None:
-        threading.Thread(target=_watch, args=(int(life), stopping), daemon=True).start()
-    ready = os.environ.get("METERGATE_READY_FD")
-    if ready is not None:
-        os.write(int(ready), b"ready\n")
+    lifeline.on_end_of_supervisor_in_thread(stopping.set)
+    lifeline.say_ready()
     stopping.wait()
     server.shutdown()
     server.server_close()
-
-
-def _watch(fd: int, stopping: threading.Event) -> None:
-    os.read(fd, 1)
-    stopping.set()
 
 
 if __name__ == "__main__":

@@ -8,7 +8,6 @@ import argparse
 import asyncio
 import contextlib
 import logging
-import os
 import socket
 import sys
 
@@ -17,6 +16,7 @@ import uvicorn
 from admin.app import create_app
 from admin.config import AdminSettings
 from admin.worker import BackgroundWorker
+from ledger import lifeline
 from ledger.errors import LedgerError
 from ledger.settings import load
 
@@ -30,9 +30,8 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Starts, then tells the supervisor."""
         await super().startup(sockets)
-        ready = os.environ.get("METERGATE_READY_FD")
-        if ready is not None and not self.should_exit:
-            os.write(int(ready), b"ready\n")
+        if not self.should_exit:
+            lifeline.say_ready()
 
 
 async def run(listener: socket.socket, settings: AdminSettings, *, with_worker: bool) -> None:
@@ -48,12 +47,9 @@ async def run(listener: socket.socket, settings: AdminSettings, *, with_worker: 
     server = Server(config)
 
     def orphaned() -> None:
-        asyncio.get_running_loop().remove_reader(life)
         server.should_exit = True
 
-    life = int(os.environ.get("METERGATE_LIFE_FD", "-1"))
-    if life >= 0:
-        asyncio.get_running_loop().add_reader(life, orphaned)
+    lifeline.on_end_of_supervisor(orphaned)
     worker = asyncio.create_task(BackgroundWorker(settings).run()) if with_worker else None
     try:
         await server.serve(sockets=[listener])

@@ -16,7 +16,7 @@ from ledger.money import format_micros, format_picos
 from ledger.reports import UsageTotal
 from ledger.states import KeyState, ProjectState, TenantState
 from ledger.tables.prices import PriceVersion
-from ledger.tables.tenancy import ApiKey, Project, Tenant
+from ledger.tables.tenancy import AdminKey, ApiKey, Project, Tenant
 
 Instant = Annotated[str, Field(examples=["2026-11-22T18:00:00Z"], description="ISO 8601, UTC")]
 Price = Annotated[str, Field(examples=["0.15"], description="Units of currency per million tokens, decimal")]
@@ -107,6 +107,42 @@ def _key_fields(key: ApiKey) -> dict[str, str | None]:
         "created_at": format_instant(key.created_us),
         "expires_at": None if key.expires_us is None else format_instant(key.expires_us),
         "last_used_at": None if key.last_used_us is None else format_instant(key.last_used_us),
+    }
+
+
+class AdminKeyView(Resource):
+    """A key of the control plane, without its secret."""
+
+    id: str
+    name: str
+    state: KeyState
+    redacted: str
+    created_at: Instant
+
+    @classmethod
+    def of(cls, key: AdminKey) -> Self:
+        """The view of a row."""
+        return cls(**_admin_key_fields(key))
+
+
+class NewAdminKey(AdminKeyView):
+    """An admin key just made: `key` is the secret, shown this once and kept nowhere."""
+
+    key: str
+
+    @classmethod
+    def made(cls, key: AdminKey, secret: str) -> Self:
+        """The view of a row and its secret."""
+        return cls(key=secret, **_admin_key_fields(key))
+
+
+def _admin_key_fields(key: AdminKey) -> dict[str, str]:
+    return {
+        "id": key.id,
+        "name": key.name,
+        "state": key.state,
+        "redacted": key.redacted,
+        "created_at": format_instant(key.created_us),
     }
 
 

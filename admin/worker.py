@@ -8,13 +8,13 @@ where the key is used.
 import asyncio
 import contextlib
 import logging
-import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from admin.config import AdminSettings
+from ledger import lifeline
 from ledger.database import Database
 from ledger.errors import LedgerError
 from ledger.settings import load
@@ -69,18 +69,9 @@ async def _serve(settings: AdminSettings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    life = int(os.environ.get("METERGATE_LIFE_FD", "-1"))
-
-    def orphaned() -> None:
-        loop.remove_reader(life)
-        stopped.set()
-
-    if life >= 0:
-        loop.add_reader(life, orphaned)
+    lifeline.on_end_of_supervisor(stopped.set)
     work = asyncio.create_task(BackgroundWorker(settings).run())
-    ready = os.environ.get("METERGATE_READY_FD")
-    if ready is not None:
-        os.write(int(ready), b"ready\n")
+    lifeline.say_ready()
     await stopped.wait()
     work.cancel()
     with contextlib.suppress(asyncio.CancelledError):

@@ -2,11 +2,12 @@
 
 The supervisor hands each child two pipes by number: the child writes to METERGATE_READY_FD once it answers,
 and METERGATE_LIFE_FD reaches its end when the supervisor is gone, however it went. Without the variables both
-are nobody's, and nothing happens.
+are nobody's, and nothing happens. Standard library only: every process begins with it.
 """
 
 import asyncio
 import os
+import threading
 from collections.abc import Callable
 
 READY_NAME = "METERGATE_READY_FD"
@@ -23,14 +24,31 @@ def say_ready() -> None:
 
 def on_end_of_supervisor(stop: Callable[[], None]) -> None:
     """Calls `stop`, in the running loop, when the supervisor is gone."""
-    descriptor = os.environ.get(LIFE_NAME)
-    if descriptor is None:
+    life = _life()
+    if life is None:
         return
     loop = asyncio.get_running_loop()
-    life = int(descriptor)
 
     def gone() -> None:
         loop.remove_reader(life)
         stop()
 
     loop.add_reader(life, gone)
+
+
+def on_end_of_supervisor_in_thread(stop: Callable[[], None]) -> None:
+    """The same for a process without an event loop: `stop` is called from a thread of its own."""
+    life = _life()
+    if life is None:
+        return
+
+    def watch() -> None:
+        os.read(life, 1)  # nothing is ever written there: it returns at the end
+        stop()
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _life() -> int | None:
+    descriptor = os.environ.get(LIFE_NAME)
+    return None if descriptor is None else int(descriptor)

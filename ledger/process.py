@@ -36,6 +36,8 @@ async def _serve(settings: LedgerSettings) -> None:
 
     def stop() -> None:
         if stopping.is_set():
+            # Connections are torn where they are; their pool need not say how that felt.
+            logging.getLogger("sqlalchemy.pool").setLevel(logging.CRITICAL)
             serving.cancel()
         stopping.set()
 

@@ -51,6 +51,47 @@ _TOO_LARGE: Final = _last_answer(
 _NO_HTTP: Final = _last_answer(b"400 Bad Request", BodyUnreadable("This is not a valid HTTP/1.1 request."))
 
 
+class CorkedTransport:
+    """A transport that keeps an answer's head back until its first bytes of body come: one write for both.
+
+    uvicorn writes the head by itself, and a system call costs as much as all that we do with a request. ASGI
+    lets a server wait with the head; ours waits no longer than to the end of this turn of the event loop.
+    """
+
+    __slots__ = ("_call_soon", "_head", "_transport")
+
+    def __init__(self, transport: Any, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._call_soon = loop.call_soon
+        self._head = b""
+
+    def write(self, data: bytes) -> None:
+        """Writes, but for a head, which waits for what comes next."""
+        if self._head:
+            data = self._head + data
+            self._head = b""
+            self._transport.write(data)
+        elif data.startswith(b"HTTP/1.1 ") and data.endswith(b"\r\n\r\n"):
+            self._head = data
+            self._call_soon(self._flush)
+        else:
+            self._transport.write(data)
+
+    def close(self) -> None:
+        """Closes, once all is written."""
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._head:
+            head, self._head = self._head, b""
+            self._transport.write(head)
+
+    def __getattr__(self, name: str) -> Any:
+        """Everything else is the transport's own."""
+        return getattr(self._transport, name)
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's HTTP protocol, with limits on an unfinished request."""
 
@@ -59,7 +100,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: Any) -> None:
         self.last_data = self.loop.time()
-        super().connection_made(transport)
+        super().connection_made(cast(asyncio.Transport, CorkedTransport(transport, self.loop)))
 
     def data_received(self, data: bytes) -> None:
         self.last_data = self.loop.time()

@@ -63,8 +63,8 @@ _EXAMPLES: Final[dict[str, dict[str, Node]]] = {
         },
     },
     "completions": {"whole": {"model": "simulated", "prompt": "Once upon a time", "max_tokens": 32}},
-    "embeddings": {"whole": {"model": "simulated", "input": ["a text", "another"]}},
-    "generate": {"whole": {"prompt": "Once upon a time", "max_tokens": 32}},
+    "embeddings": {"whole": {"model": "simulated-embedding", "input": ["a text", "another"]}},
+    "generate": {"whole": {"model": "simulated", "prompt": "Once upon a time", "max_tokens": 32}},
 }
 
 _STREAM_EXAMPLE: Final = (

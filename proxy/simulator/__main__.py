@@ -6,12 +6,12 @@ pipe METERGATE_LIFE_FD ends, for then the process that started it is gone.
 
 import argparse
 import asyncio
-import os
 import socket
 import sys
 
 import msgspec
 
+from ledger import lifeline
 from proxy.simulator.app import create_simulator
 from proxy.simulator.config import SimulatorConfig
 from proxy.simulator.faults import Fault, decode_faults
@@ -91,9 +91,11 @@ async def _run(given: argparse.Namespace) -> None:
     listening = listen(given.host, given.port) if given.fd is None else socket.socket(fileno=given.fd)
     config = _config(given)
     server = SimulatorServer(create_simulator(config), listening, shutdown_timeout_s=given.shutdown_timeout)
-    life_fd = os.environ.get("METERGATE_LIFE_FD")
-    if life_fd is not None:
-        _stop_with(int(life_fd), server)
+
+    def orphaned() -> None:
+        server.should_exit = True
+
+    lifeline.on_end_of_supervisor(orphaned)
     serving = asyncio.ensure_future(server.serve())
     await asyncio.wait(
         (serving, asyncio.ensure_future(server.answers.wait())), return_when=asyncio.FIRST_COMPLETED
@@ -104,26 +106,8 @@ async def _run(given: argparse.Namespace) -> None:
             f"simulated engine listening on http://{host}:{port} models={','.join(config.models)}\n"
         )
         sys.stdout.flush()
-        _tell_ready()
+        lifeline.say_ready()
     await serving
-
-
-def _stop_with(life_fd: int, server: SimulatorServer) -> None:
-    loop = asyncio.get_running_loop()
-
-    def ended() -> None:
-        if not os.read(life_fd, 1):
-            loop.remove_reader(life_fd)
-            server.should_exit = True
-
-    loop.add_reader(life_fd, ended)
-
-
-def _tell_ready() -> None:
-    ready_fd = os.environ.get("METERGATE_READY_FD")
-    if ready_fd is not None:
-        os.write(int(ready_fd), b"ready\n")
-        os.close(int(ready_fd))
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -110,6 +110,16 @@ def test_an_export_has_the_columns_of_the_contract_and_no_formulas(cli: Cli, tmp
     assert sum(day["calls"] for day in days) == 2
 
 
+def test_an_admin_key_is_made_listed_and_revoked_without_up(cli: Cli) -> None:
+    """On PostgreSQL nothing makes the operator's first key but this command."""
+    made = cli("admin-key", "create", "--name", "ops")
+    assert made["key"].startswith("sk-admin-") and made["state"] == "active"
+    listed = cli("admin-key", "list")
+    assert [key["id"] for key in listed if key["name"] == "ops"] == [made["id"]]
+    assert made["key"] not in str(listed)
+    assert cli("admin-key", "revoke", made["id"])["state"] == "revoked"
+
+
 def test_doctor_finds_what_is_wrong_and_says_so_with_its_status(cli: Cli) -> None:
     done = cli.run("doctor", "--json", METERGATE_ENGINES="http://127.0.0.1:9", METERGATE_PORT="0")
     findings = {finding["check"]: finding for finding in json.loads(done.stdout)["findings"]}

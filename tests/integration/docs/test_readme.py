@@ -22,7 +22,9 @@ VLLM_FLAG = re.compile(r"--[a-z]+(?:-[a-z]+)*")
 @pytest.mark.parametrize("block", RUN, ids=lambda block: block.name)
 def test_a_block_of_the_readme_runs_as_it_stands(block: Block, reader: Reader, tmp_path: Path) -> None:
     """An example that has rotted is the first thing a newcomer meets."""
-    assert reader.paste(block, tmp_path).strip()
+    said = reader.paste(block, tmp_path)
+    assert said.strip()
+    assert '{"error"' not in said, said  # curl ends with 0 whatever the answer was
 
 
 def test_the_examples_are_there() -> None:

@@ -1,0 +1,63 @@
+"""`metergate admin-key`: the keys of the control plane."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from admin.cli.command import Request, common
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+    from ledger.settings import LedgerSettings
+    from ledger.tables.tenancy import AdminKey
+
+app = typer.Typer(help="The control plane's keys: the operator's.", no_args_is_help=True)
+
+
+@app.command()
+@common
+def create(
+    request: Request,
+    name: Annotated[str, typer.Option("--name", help="What people call it.")] = "Admin key",
+) -> None:
+    """Make an admin key. It is shown this once: the ledger keeps only a digest."""
+    from admin.schemas import NewAdminKey
+    from ledger import tenancy
+    from ledger.settings import pepper
+
+    async def make(session: "AsyncSession", settings: "LedgerSettings", now: int) -> "tuple[AdminKey, str]":
+        return await tenancy.create_admin_key(session, pepper(settings), name, now)
+
+    key, secret = request.write(make)
+    request.show(
+        NewAdminKey.made(key, secret).model_dump(mode="json"), note="Keep the key now: it is not shown again."
+    )
+
+
+@app.command("list")
+@common
+def list_(request: Request) -> None:
+    """List the admin keys, the oldest first, without their secrets."""
+    from admin.schemas import AdminKeyView
+    from ledger import tenancy
+
+    request.show_all(
+        [AdminKeyView.of(key).model_dump(mode="json") for key in request.read(tenancy.list_admin_keys)],
+        ("id", "name", "state", "redacted", "created_at"),
+        none="no admin keys yet: make one with `metergate admin-key create`",
+    )
+
+
+@app.command()
+@common
+def revoke(
+    request: Request,
+    key_id: Annotated[str, typer.Argument(metavar="KEY_ID", help="adminkey_...", show_default=False)],
+) -> None:
+    """Revoke an admin key for good."""
+    from admin.schemas import AdminKeyView
+    from ledger import tenancy
+
+    key = request.write(lambda session, _, now: tenancy.revoke_admin_key(session, key_id, now))
+    request.show(AdminKeyView.of(key).model_dump(mode="json"))
