@@ -142,6 +142,11 @@ class Authenticator:
                     _log.warning("%s; cached keys go on", error)
                 self.ledger_answers = False
                 continue
+            except Exception:
+                # Whatever it is: a worker that no longer follows lets revoked keys in for ever.
+                _log.exception("the change log cannot be read; trying again")
+                self.ledger_answers = False
+                continue
             self.ledger_answers = True
             if new:
                 self._seen = new[-1].id or self._seen

@@ -5,7 +5,9 @@ docs/configuration.md is made. Values are checked here, once; the rest of the da
 It must not know the control plane.
 """
 
+import ssl
 from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
@@ -33,6 +35,10 @@ class ProxySettings(LedgerSettings):
     )
     engine_api_key: SecretStr | None = Field(
         None, description="The key that the engines ask for (vLLM's `--api-key`); never a tenant's."
+    )
+    engine_ca_file: Path | None = Field(
+        None,
+        description="PEM file of certificates that https engines are checked against; default: the system's.",
     )
 
     max_body_bytes: int = Field(16 << 20, ge=1, description="Largest request body.")
@@ -84,6 +90,17 @@ class ProxySettings(LedgerSettings):
         if isinstance(value, str):
             return tuple(part.strip() for part in value.split(",") if part.strip())
         return value
+
+    @field_validator("engine_ca_file")
+    @classmethod
+    def _holds_certificates(cls, path: Path | None) -> Path | None:
+        """Read here once, so that a wrong file is told at the start and not by every probe."""
+        if path is not None:
+            try:
+                ssl.create_default_context(cafile=path)
+            except OSError as error:  # ssl.SSLError is one
+                raise ValueError(f"cannot read certificates from {path}") from error
+        return path
 
     @field_validator("engines")
     @classmethod

@@ -8,7 +8,7 @@ unstreamed call whose client has left goes on to its end and is billed the engin
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Any, Final
 
 from ledger.record import Ending
 from ledger.usage import NO_USAGE, UsageSource
@@ -35,6 +35,9 @@ class Relay:
     def __init__(self, backends: Backends) -> None:
         self._backends = backends
         self._streams: set[StreamedCall] = set()
+        self._waiting: set[asyncio.Task[Any]] = set()
+        """The tasks of unstreamed calls whose answer is not here yet."""
+        self._is_cut = False
 
     async def carry(
         self, call: Call, body: bytes, settlement: Settlement, answer: Answer, receive: Receive
@@ -51,8 +54,11 @@ class Relay:
             raise errors.EngineUnavailable("The engine broke off before it answered. Try again.") from fault
 
     async def cut(self) -> None:
-        """Ends every stream that is still running, with a clear word to its client; returns when all are
-        settled."""
+        """Ends every call that is still running, with a clear word to its client; returns when all streams
+        are settled."""
+        self._is_cut = True
+        for task in self._waiting:
+            task.cancel()
         for stream in self._streams:
             stream.cut()
         if self._streams:
@@ -84,16 +90,25 @@ class Relay:
             whole = await exchange.whole(ANSWER_BYTES_MAX)
             status = exchange.status
 
+        task = asyncio.current_task()
+        assert task is not None
+        self._waiting.add(task)
         try:
             await self._ask(call, body, settlement, wait)
         except UpstreamFault as fault:
             # The engine took the call and may have made tokens; nobody knows how many.
-            ending = Ending.ENGINE_HUNG if isinstance(fault, EngineSilent) else Ending.ENGINE_DIED
-            settlement.settle(ending, 503, NO_USAGE, UsageSource.UNRESOLVED)
+            hung = isinstance(fault, EngineSilent)
+            ending, told = (Ending.ENGINE_HUNG, 504) if hung else (Ending.ENGINE_DIED, 503)
+            settlement.settle(ending, told, NO_USAGE, UsageSource.UNRESOLVED)
             raise
         except asyncio.CancelledError:
             settlement.settle(Ending.STOPPED, 503, NO_USAGE, UsageSource.UNRESOLVED)
+            if self._is_cut:
+                task.uncancel()
+                raise errors.Stopping("This server is shutting down. Try again.") from None
             raise
+        finally:
+            self._waiting.discard(task)
         settlement.answered()
         if status != 200:
             raise errors.from_engine(status, whole, call.model, call.endpoint.input_field)

@@ -10,6 +10,7 @@ import hmac
 import logging
 import resource
 import socket
+import ssl
 import sys
 import time
 from collections.abc import Callable
@@ -68,6 +69,7 @@ async def serve(settings: ProxySettings, worker: int, listener: socket.socket) -
             settings.gap_timeout_seconds,
         ),
         engine_key=settings.engine_api_key.get_secret_value() if settings.engine_api_key else None,
+        tls=ssl.create_default_context(cafile=settings.engine_ca_file) if settings.engine_ca_file else None,
     )
     authenticator = Authenticator(database, secret, now_us)
     priced = PricedModels(database, now_us)

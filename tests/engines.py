@@ -10,6 +10,7 @@ import contextlib
 import os
 import select
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -35,11 +36,18 @@ T = TypeVar("T")
 class Engine:
     """A running simulated engine, spoken to directly."""
 
-    def __init__(self, port: int, process: subprocess.Popen[bytes] | None = None) -> None:
+    def __init__(
+        self,
+        port: int,
+        process: subprocess.Popen[bytes] | None = None,
+        *,
+        certificate: Path | None = None,
+    ) -> None:
         self.port = port
-        self.url = f"http://127.0.0.1:{port}"
+        self.url = f"{'https' if certificate else 'http'}://127.0.0.1:{port}"
         self.process = process
-        self.client = httpx.Client(base_url=self.url, timeout=PATIENCE_S)
+        trusted = ssl.create_default_context(cafile=certificate) if certificate else True
+        self.client = httpx.Client(base_url=self.url, timeout=PATIENCE_S, verify=trusted)
 
     def _json(self, method: str, path: str, content: Any = None) -> Any:
         body = None if content is None else msgspec.json.encode(content)
@@ -122,11 +130,14 @@ class Engine:
 
 
 @contextlib.contextmanager
-def engine_thread(config: SimulatorConfig | None = None, *, port: int = 0) -> Iterator[Engine]:
-    """An engine in a thread of this process."""
+def engine_thread(
+    config: SimulatorConfig | None = None, *, port: int = 0, certificate: Path | None = None
+) -> Iterator[Engine]:
+    """An engine in a thread of this process. `certificate`: a PEM file with its key, for https."""
     server = SimulatorServer(
         create_simulator(config or SimulatorConfig()), listen("127.0.0.1", port), shutdown_timeout_s=1
     )
+    server.config.ssl_certfile = certificate
     answers = threading.Event()
 
     async def serve() -> None:
@@ -142,7 +153,7 @@ def engine_thread(config: SimulatorConfig | None = None, *, port: int = 0) -> It
     thread = threading.Thread(target=run, name="simulated engine", daemon=True)
     thread.start()
     assert answers.wait(PATIENCE_S), "the simulated engine did not start"
-    engine = Engine(server.listening_on[1])
+    engine = Engine(server.listening_on[1], certificate=certificate)
     try:
         yield engine
     finally:

@@ -205,7 +205,7 @@ class Gate:
     def totals(self, calls: int) -> dict[str, Any]:
         """All usage added up, once so many calls are posted."""
         query = """SELECT count(*) calls, sum(prompt_tokens) prompt_tokens,
-            sum(completion_tokens) generated_tokens, sum(cached_prompt_tokens) cached_prompt_tokens FROM usage"""
+            sum(completion_tokens) generated_tokens FROM usage"""
         return wait_for(
             lambda: next((row for row in self.sql(query) if row["calls"] >= calls), None), "all rows"
         )

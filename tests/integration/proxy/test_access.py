@@ -100,7 +100,9 @@ def test_a_blocked_project_stops_its_keys_only(gate: Gate) -> None:
     project_id = gate.new_project()
     _, secret = gate.new_key(project_id)
     assert ask(gate, secret).status_code == 200
-    gate.change(lambda session: tenancy.set_project_state(session, project_id, ProjectState.BLOCKED, now_us()))
+    gate.change(
+        lambda session: tenancy.set_project_state(session, project_id, ProjectState.BLOCKED, now_us())
+    )
     assert "project" in until(gate, secret, 403).json()["error"]["message"]
     assert ask(gate, gate.secret).status_code == 200
 
@@ -146,7 +148,9 @@ def test_without_the_ledger_known_keys_go_on(new_gate: NewGate, shared_engine: E
     gate.sql(f"ALTER TABLE {table} RENAME TO away")
     refused = ask(gate, other)
     assert refused.status_code == 503
-    assert refused.json()["error"]["code"] == "ledger_unavailable" and int(refused.headers["retry-after-ms"]) > 0
+    assert (
+        refused.json()["error"]["code"] == "ledger_unavailable" and int(refused.headers["retry-after-ms"]) > 0
+    )
     assert ask(gate, gate.secret).status_code == 200
     assert ask(gate, "sk-mg-" + "a" * 49).status_code == 401
     gate.sql(f"ALTER TABLE away RENAME TO {table}")

@@ -183,7 +183,7 @@ def test_a_large_head_is_refused(gate: Gate, size: int) -> None:
         b"GET / HTTP/1.1\r\nbad header\r\n\r\n",
         b"POST /v1/chat/completions HTTP/1.1\r\ncontent-length: 5\r\ncontent-length: 6\r\n\r\nhello",
         b"POST /v1/chat/completions HTTP/1.1\r\ncontent-length: x\r\n\r\n",
-        b"POST /v1/chat/completions HTTP/1.1\r\ntransfer-encoding: chunked\r\ncontent-length: 4\r\n\r\n0\r\n\r\n",
+        b"POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\ncontent-length: 4\r\n\r\n0\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
     ],
     ids=["word", "header", "two lengths", "length", "smuggling", "tls"],

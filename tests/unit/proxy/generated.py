@@ -87,6 +87,8 @@ def streams(draw: st.DrawFn, *, n: int = 1, chat: bool = True) -> bytes:
         kind = draw(st.integers(0, 9))
         if kind > 1:
             chunk["usage"] = usage
+            if kind == 9:  # what a later engine might add
+                chunk["extra"] = {"list": [1], "usage": draw(usages(1, 99, last=False))}
         elif kind == 1:
             chunk = {"usage": usage, **chunk}
         if draw(st.booleans()):

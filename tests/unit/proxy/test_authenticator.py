@@ -1,0 +1,156 @@
+"""The cache of principals: what it asks the database, and what it does when that fails."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+
+from ledger import changes, keys
+from ledger.errors import DatabaseUnavailable
+from ledger.principals import Principal
+from ledger.states import KeyState, ProjectState, TenantState
+from ledger.tables.changes import Change
+from proxy import auth
+from proxy.auth import Authenticator
+from proxy.errors import AccessBlocked, KeyIncorrect, KeyMissing, LedgerUnavailable
+
+ACTIVE = Principal("org-1", "proj_1", "key_1", TenantState.ACTIVE, ProjectState.ACTIVE, KeyState.ACTIVE, None)
+
+
+class Ledger:
+    """A database that counts what it is asked, and fails when told to. Sessions are the ledger itself."""
+
+    def __init__(self) -> None:
+        self.principal: Principal | None = ACTIVE
+        self.log: list[Change] = []
+        self.fault: Exception | None = None
+        self.asked = 0
+        self.followed = asyncio.Event()
+        self.gate: asyncio.Event | None = None
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator["Ledger"]:
+        if self.fault is not None:
+            self.followed.set()
+            raise self.fault
+        yield self
+
+
+@pytest.fixture
+async def ledger(monkeypatch: pytest.MonkeyPatch) -> Ledger:
+    async def find_principal(session: Ledger, _digest: bytes) -> Principal | None:
+        session.asked += 1
+        found = session.principal
+        if session.gate is not None:
+            await session.gate.wait()
+        return found
+
+    async def since(session: Ledger, after: int) -> list[Change]:
+        session.followed.set()
+        return [change for change in session.log if (change.id or 0) > after]
+
+    async def latest(session: Ledger) -> int:
+        return 0
+
+    monkeypatch.setattr(auth, "find_principal", find_principal)
+    monkeypatch.setattr(changes, "since", since)
+    monkeypatch.setattr(changes, "latest", latest)
+    monkeypatch.setattr(auth, "FOLLOW_SECONDS", 0.001)
+    return Ledger()
+
+
+@pytest.fixture
+async def authenticator(ledger: Ledger) -> AsyncIterator[Authenticator]:
+    database: Any = ledger
+    one = Authenticator(database, b"pepper", lambda: 1_000)
+    await one.start()
+    yield one
+    await one.stop()
+
+
+async def until(look: Callable[[], bool]) -> None:
+    async with asyncio.timeout(10):
+        while not look():
+            await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(
+    "secret", [b"", b"sk-mg-", b"sk-mg-" + b"a" * 49, b"\xff" * 55, keys.mint()[:-1].encode(), b"x" * 100_000]
+)
+def test_a_malformed_secret_is_refused_without_a_question(
+    authenticator: Authenticator, secret: bytes
+) -> None:
+    """`cached` cannot wait, and so cannot ask: a flood of guesses must not become a flood of queries."""
+    with pytest.raises(KeyIncorrect):
+        authenticator.cached(secret)
+    with pytest.raises(KeyMissing):
+        authenticator.cached(None)
+
+
+async def test_a_key_is_asked_for_once(authenticator: Authenticator, ledger: Ledger) -> None:
+    """A burst of calls with a new key was a burst of queries."""
+    secret = keys.mint().encode()
+    ledger.gate = asyncio.Event()
+    calls = [asyncio.create_task(authenticator.find(secret)) for _ in range(50)]
+    await until(lambda: ledger.asked > 0)
+    ledger.gate.set()
+    assert await asyncio.gather(*calls) == [ACTIVE] * 50
+    assert authenticator.cached(secret) is ACTIVE
+    assert ledger.asked == 1
+
+
+async def test_an_unknown_key_is_remembered(authenticator: Authenticator, ledger: Ledger) -> None:
+    """A leaked and deleted key is tried again and again."""
+    ledger.principal = None
+    secret = keys.mint().encode()
+    for _ in range(5):
+        assert authenticator.cached(secret) is None
+        with pytest.raises(KeyIncorrect):
+            await authenticator.find(secret)
+    assert ledger.asked == 1
+
+
+async def test_what_was_read_while_it_changed_is_not_kept(
+    authenticator: Authenticator, ledger: Ledger
+) -> None:
+    """A query that began before a revocation and ended after it would let the key in until the next one."""
+    secret = keys.mint().encode()
+    ledger.gate = asyncio.Event()
+    call = asyncio.create_task(authenticator.find(secret))
+    await until(lambda: ledger.asked == 1)
+    ledger.principal = Principal(
+        "org-1", "proj_1", "key_1", TenantState.BLOCKED, ProjectState.ACTIVE, KeyState.ACTIVE, None
+    )
+    ledger.log.append(Change(id=1, at_us=1, kind="tenant.blocked", subject_id="org-1"))
+    noticed: list[bool] = []
+    authenticator.on_change.append(lambda: noticed.append(True))
+    await until(lambda: bool(noticed))
+    ledger.gate.set()
+    with pytest.raises(AccessBlocked):
+        await call
+    assert ledger.asked == 2
+
+
+@pytest.mark.parametrize("fault", [DatabaseUnavailable("away"), ValueError("ours"), OSError("theirs")])
+async def test_a_worker_goes_on_following_whatever_fails(
+    authenticator: Authenticator, ledger: Ledger, fault: Exception
+) -> None:
+    """One exception nobody thought of ended the task: from then on revoked keys worked for ever."""
+    secret = keys.mint().encode()
+    await authenticator.find(secret)
+    ledger.fault = fault
+    await until(lambda: not authenticator.ledger_answers)
+    assert authenticator.cached(secret) is ACTIVE
+    ledger.fault = None
+    ledger.log.append(Change(id=1, at_us=1, kind="key.revoked", subject_id="key_1"))
+    await until(lambda: authenticator.cached(secret) is None)
+    assert authenticator.ledger_answers
+
+
+async def test_a_ledger_that_is_away_is_said(authenticator: Authenticator, ledger: Ledger) -> None:
+    """503 with a retry: the key may be right."""
+    ledger.fault = DatabaseUnavailable("away")
+    with pytest.raises(LedgerUnavailable):
+        await authenticator.find(keys.mint().encode())
