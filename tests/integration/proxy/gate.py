@@ -103,6 +103,8 @@ class Gate:
         }
         self._pepper = pepper(LedgerSettings(data_dir=data))
         self.secrets: list[str] = []
+        self.answers: list[str] = []
+        """What engines said; kept to look for it where it must not be."""
         self.tenant_id = self.change(lambda session: tenancy.create_tenant(session, "a tenant", now_us())).id
         self.project_id = self.new_project()
         self.key_id, self.secret = self.new_key()
@@ -227,7 +229,8 @@ class Gate:
 
     def look_for_leaks(self) -> None:
         """Nothing of prompts, completions or keys may be in what was written: ledger, journal, logs."""
-        wanted = [CANARY.encode(), *(secret.encode() for secret in self.secrets)]
+        said = [text for text in self.answers if len(text) > 20]
+        wanted = [word.encode() for word in (CANARY, *self.secrets, *said)]
         for path in (self.words, *self.data.rglob("*")):
             if path.is_file() and path.name != "secret.key":
                 written = path.read_bytes()

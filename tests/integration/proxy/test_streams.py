@@ -23,7 +23,15 @@ def through(gate: Gate, body: Any, path: str = "/v1/chat/completions") -> tuple[
     response = gate.client.post(path, json=body)
     assert response.status_code == 200, response.text
     assert response.headers["content-type"].startswith("text/event-stream")
-    return response.headers["x-request-id"], events(response.content)
+    told = events(response.content)
+    gate.answers.append("".join(text_of(chunk) for chunk in told))
+    return response.headers["x-request-id"], told
+
+
+def text_of(chunk: Any) -> str:
+    """What a chunk says, if it says anything."""
+    choices = chunk["choices"] if isinstance(chunk, dict) else []
+    return "".join(choice.get("text") or choice.get("delta", {}).get("content") or "" for choice in choices)
 
 
 def same(chunks: list[Any]) -> list[Any]:
