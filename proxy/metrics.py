@@ -3,18 +3,25 @@
 Owns the metrics' names and the way from settled calls to them. Rules: the hot path only appends to a list;
 once a second the list is added up and written to prometheus-client's shared files
 (PROMETHEUS_MULTIPROC_DIR), where whoever serves /metrics reads every worker's. Labels are bounded: no
-tenant, no key, no path that a client made up.
+tenant, no key, no path that a client made up. The file has its place on the disk before it is mapped: a
+store into a mapped hole of a full disk is SIGBUS, and every running stream would go with the worker.
 """
 
 import asyncio
+import os
 from collections import Counter as Tally
+from pathlib import Path
 from typing import Final
 
 from prometheus_client import Counter
 
+from ledger.errors import LedgerError
 from ledger.record import CallRecord
 
 FLUSH_SECONDS: Final = 1.0
+
+FILE_BYTES: Final = 1 << 20
+"""Some 4,000 label sets: 100 models over every endpoint, ending and source that occurs."""
 
 REQUESTS: Final = Counter(
     "metergate_requests", "Requests answered, by endpoint and HTTP status.", ["endpoint", "status"]
@@ -46,7 +53,8 @@ class Metrics:
         self._answers[endpoint, status] += 1
 
     async def start(self) -> None:
-        """Begins to write once a second."""
+        """Begins to write once a second. Raises LedgerError where there is no room for the file."""
+        _take_room()
         self._task = asyncio.create_task(self._flush_forever())
 
     async def stop(self) -> None:
@@ -78,3 +86,18 @@ class Metrics:
         while True:
             await asyncio.sleep(FLUSH_SECONDS)
             self.flush()
+
+
+def _take_room() -> None:
+    """Fills this process's file with zeros, under the name that prometheus-client gives it; it maps what it
+    finds."""
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if folder is None:
+        return
+    path = Path(folder, f"counter_{os.getpid()}.db")
+    try:
+        if not path.exists():
+            path.write_bytes(bytes(FILE_BYTES))
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise LedgerError(f"cannot write the metrics file {path}: {error.strerror}") from error
