@@ -21,6 +21,9 @@ from proxy.upstream import Pool, Timeouts
 PROBE_SECONDS: Final = 2.0
 _PROBE_TIMEOUT_SECONDS: Final = 5.0
 
+_NO_LIST: Final = (ValueError, TypeError, OverflowError, RecursionError)
+"""What comes of reading an answer that is no list of models: a probe that raised would never probe again."""
+
 _log = logging.getLogger("metergate.backends")
 
 
@@ -134,7 +137,7 @@ class Backends:
             answer = await self._client.get(f"{backend.url}/v1/models")
             fault = "" if answer.status_code == 200 else f"answers {answer.status_code} on /v1/models"
             models = {} if fault else self._read(answer.json())
-        except (httpx.HTTPError, ValueError, KeyError, TypeError) as error:
+        except (httpx.HTTPError, httpx.InvalidURL, LookupError, *_NO_LIST) as error:
             fault, models = f"does not answer ({type(error).__name__})", {}
         if fault:
             if backend.healthy:  # silent from the start is said once for all workers, by the start
