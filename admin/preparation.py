@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from admin import first_run
-from ledger import prices
+from ledger import prices, secret_key, tenancy
 from ledger.database import Database
 from ledger.settings import LedgerSettings, pepper
 
@@ -27,6 +27,9 @@ async def prepare(
             await database.upgrade()
         else:
             await database.check()
+        async with database.read() as session:
+            if await tenancy.list_tenants(session):
+                secret_key.refuse_new(settings)
         made = None
         if base_url and admin_url:
             made = await first_run.ensure(

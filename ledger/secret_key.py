@@ -1,7 +1,8 @@
 """The pepper: what API keys are hashed with, from METERGATE_SECRET_KEY or the data folder's secret.key.
 
 secret.key is made on first start, mode 0600, by linking a finished file into place: of two processes that
-start together one wins, and neither can read a half-written key. Whoever loses it loses every key's digest.
+start together one wins, and neither can read a half-written key. Whoever loses it loses every key's digest:
+`refuse_new` keeps a start from making another one beside a ledger that has keys.
 """
 
 import contextlib
@@ -25,6 +26,18 @@ def pepper(settings: LedgerSettings) -> bytes:
         secret = _file_secret(settings.data_dir / FILE_NAME)
     # One secret may come to serve more than one purpose: each gets a key of its own.
     return hmac.digest(secret.encode(), b"metergate api key digests, version 1", "sha256")
+
+
+def refuse_new(settings: LedgerSettings) -> None:
+    """To be called where the ledger has keys already. Raises SettingsRefused where their secret is gone."""
+    path = settings.data_dir / FILE_NAME
+    if settings.secret_key is None and not path.exists():
+        raise SettingsRefused(
+            [
+                f"{path} is gone, and no API key of this ledger is valid without it: restore it, or set "
+                "METERGATE_SECRET_KEY to what it held; to give up every key, write a new secret into it"
+            ]
+        )
 
 
 def _file_secret(path: Path) -> str:

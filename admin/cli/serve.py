@@ -24,7 +24,7 @@ from admin.first_run_file import FILE_NAME, FirstRun, draft_of, keep_urls, read
 from admin.forked import ForkFailed, Refusal, in_fork
 from admin.processes import Program, StartFailed, Supervisor
 from admin.sockets import AddressUnusable, listen, url_of
-from ledger import embedded
+from ledger import embedded, secret_key
 from ledger.errors import LedgerError
 from ledger.settings import check_names, load
 from proxy.config import ProxySettings, UnpricedModels
@@ -165,6 +165,8 @@ class _Start:
         Raises Refusal with the ledger's words.
         """
         path = embedded.database_path(self.proxy.database_url)
+        if path and embedded.has_tenant(path):
+            secret_key.refuse_new(self.proxy)
         if path and embedded.is_current(path) and self._has_first_keys(path):
             return _Ledger(None, embedded.priced_models(path))
         answer = in_fork(

@@ -87,8 +87,16 @@ def _config(given: argparse.Namespace) -> SimulatorConfig:
     )
 
 
+def _listen(given: argparse.Namespace) -> socket.socket:
+    try:
+        return listen(given.host, given.port)
+    except (OSError, OverflowError) as fault:
+        reason = getattr(fault, "strerror", None) or "not a port"
+        sys.exit(f"the simulator cannot listen on {given.host}:{given.port}: {reason}; choose another --port")
+
+
 async def _run(given: argparse.Namespace) -> None:
-    listening = listen(given.host, given.port) if given.fd is None else socket.socket(fileno=given.fd)
+    listening = _listen(given) if given.fd is None else socket.socket(fileno=given.fd)
     config = _config(given)
     server = SimulatorServer(create_simulator(config), listening, shutdown_timeout_s=given.shutdown_timeout)
 

@@ -1,6 +1,7 @@
 """What a start refuses, and how: one clear line, exit status 1, nothing left running."""
 
 import shutil
+import socket
 import sqlite3
 from pathlib import Path
 
@@ -74,3 +75,25 @@ def test_a_postgresql_without_the_schema_is_left_to_the_operator(
 
 def test_a_url_of_no_known_database(tmp_path: Path) -> None:
     assert "postgresql://" in refusal(tmp_path, *FREE_PORTS, "--database-url", "mysql://localhost/metergate")
+
+
+def test_a_lost_secret_is_not_made_anew(tmp_path: Path, sqlite_template: Path) -> None:
+    """A new secret.key beside an old ledger made every key an unknown one, and nobody was told."""
+    (tmp_path / "data").mkdir()
+    shutil.copy(sqlite_template, tmp_path / "data" / "metergate.db")
+    connection = sqlite3.connect(tmp_path / "data" / "metergate.db")
+    connection.execute("INSERT INTO tenant (id, name, state, created_us) VALUES ('org-1', 'A', 'active', 1)")
+    connection.commit()
+    connection.close()
+    assert "secret.key is gone" in refusal(tmp_path, *FREE_PORTS)
+    assert not (tmp_path / "data" / "secret.key").exists()
+
+
+def test_the_simulator_on_a_taken_port(tmp_path: Path) -> None:
+    """It died with a traceback."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = run("engine", "simulate", "--port", port, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert port in done.stderr
