@@ -177,6 +177,8 @@ class DataPlane:
             problems.append("no engine answers")
         if not self._authenticator.ledger_answers:
             problems.append("the ledger's database does not answer")
+        if not self._settled.has_room():
+            problems.append("the journal has no room")
         if self._admission.stopping:
             problems.append("shutting down")
         return problems

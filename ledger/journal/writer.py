@@ -119,7 +119,11 @@ class JournalWriter:
         """
         now = time.monotonic()
         if now >= self._room_until:
-            self._room = self._sync_fault is None and self._measure_room()
+            had_room, self._room = self._room, self._sync_fault is None and self._measure_room()
+            if had_room and not self._room:
+                logger.error("no room in %s: calls are refused until its disk has some", self._folder)
+            elif self._room and not had_room:
+                logger.warning("room in %s again: calls are taken", self._folder)
             self._room_until = now + ROOM_CHECK_S
         return self._room
 

@@ -263,3 +263,14 @@ def test_any_split_into_reads_gives_every_record_once(
     reader.close()
     writer.close()
     assert found == written
+
+
+def test_a_disk_without_room_is_told_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Calls were refused with 503, and no log said why."""
+    writer = JournalWriter(tmp_path, free_bytes_min=1 << 62)
+    assert not writer.has_room()
+    assert not writer.has_room()
+    writer.close()
+    assert [record.message for record in caplog.records] == [
+        f"no room in {tmp_path}: calls are refused until its disk has some"
+    ]
