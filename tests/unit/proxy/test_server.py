@@ -14,12 +14,16 @@ class Written:
     def __init__(self) -> None:
         self.writes: list[bytes] = []
         self.closed_after = -1
+        self.waiting = 0
 
     def write(self, data: bytes) -> None:
         self.writes.append(data)
 
     def close(self) -> None:
         self.closed_after = len(self.writes)
+
+    def get_write_buffer_size(self) -> int:
+        return self.waiting
 
     def is_closing(self) -> bool:
         return self.closed_after >= 0
@@ -67,3 +71,22 @@ async def test_a_body_that_looks_like_a_head_stays_in_its_place() -> None:
     transport.write(b"end")
     await asyncio.sleep(0)
     assert b"".join(written.writes) == HEAD + HEAD + b"end"
+
+
+async def test_a_client_that_takes_nothing_is_told_from_a_slow_one() -> None:
+    """A client that never reads again holds its connection, its call and its buffers for ever."""
+    written, transport = await corked()
+    began = asyncio.get_running_loop().time()
+    assert transport.unread_seconds(began + 500) == 0  # nothing waits: it is idle, not stuck
+    transport.write(b"x" * 100)
+    written.waiting = 100
+    assert transport.unread_seconds(began + 510) == 10
+    transport.write(b"x" * 100)
+    written.waiting = 200  # more waits, and still nothing was taken
+    assert transport.unread_seconds(began + 600) == 100
+    transport.write(b"x" * 100)
+    written.waiting = 299  # one byte was taken, though more waits than before
+    assert transport.unread_seconds(began + 610) == 0
+    assert transport.unread_seconds(began + 650) == 40
+    written.waiting = 0
+    assert transport.unread_seconds(began + 900) == 0
