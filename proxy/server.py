@@ -20,9 +20,10 @@ from types import FrameType
 from typing import Any, Final, cast
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from ledger import lifeline
+from proxy.answer import CHUNK_WRITER
 from proxy.errors import ApiError, BodyUnreadable, HeadTooLarge
 
 STALL_SECONDS: Final = 30.0
@@ -107,6 +108,28 @@ class CorkedTransport:
         return getattr(self._transport, name)
 
 
+class ChunkWriter:
+    """Writes one chunk of a running answer without ASGI's message, as uvicorn's `send` would.
+
+    Calling it returns False where only `send` knows what to do: the client is slow, so that the caller has to
+    wait. Handed to the application as the extension CHUNK_WRITER.
+    """
+
+    __slots__ = ("_cycle",)
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+
+    def __call__(self, data: bytes) -> bool:
+        """Writes the chunk, or drops it if the client has gone; False: use `send`."""
+        cycle = self._cycle
+        if cycle.flow.write_paused or cycle.chunked_encoding is not True or not data:
+            return False
+        if not cycle.disconnected:
+            cycle.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        return True
+
+
 class BoundedProtocol(HttpToolsProtocol):
     """uvicorn's HTTP protocol, with limits on an unfinished request."""
 
@@ -142,6 +165,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._head_bytes = -1
         super().on_headers_complete()
+        self.scope["extensions"] = {CHUNK_WRITER: ChunkWriter(self.cycle)}  # type: ignore[dict-item]
 
     def is_stalled(self, now: float) -> bool:
         """Whether a request is under way and its next byte is overdue."""

@@ -139,8 +139,7 @@ class StreamedCall:
         ending, error = problem
         self._settle(ending)
         # The client's HTTP is left unfinished on purpose: nobody can take the answer for whole.
-        part = self._answer.part(render(error.body()))
-        if not part.begin():
+        if part := self._answer.part(render(error.body())):
             await part
 
     def _problem(self) -> tuple[Ending, errors.ApiError] | None:
@@ -206,10 +205,9 @@ class StreamedCall:
         if self._blocked is not None:
             self._backlog.append(data)
             return
-        part = self._answer.part(data)
-        if part.begin():
+        self._blocked = self._answer.part(data)
+        if self._blocked is None:
             return
-        self._blocked = part
         if self._exchange is not None:
             self._exchange.pause()
         self._wake.set()
