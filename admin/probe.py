@@ -5,8 +5,10 @@ The data plane has its own way; this one is for the operator's eyes.
 
 import http.client
 import json
+import ssl
 import urllib.error
 import urllib.request
+from pathlib import Path
 
 ANSWER_BYTES_MAX = 1 << 20
 """A list of models is a few kilobytes; more is something else."""
@@ -16,12 +18,17 @@ class EngineSilent(Exception):
     """The engine does not answer as an engine does; the message says how."""
 
 
-def models(base_url: str, *, api_key: str | None, timeout_seconds: float) -> list[str]:
+def models(
+    base_url: str, *, api_key: str | None, ca_file: Path | None = None, timeout_seconds: float
+) -> list[str]:
     """The ids an engine lists at /v1/models. Raises EngineSilent."""
     request = urllib.request.Request(f"{base_url}/v1/models")  # noqa: S310 - settings let http(s) through alone
     if api_key:
         request.add_header("Authorization", f"Bearer {api_key}")
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    handlers: list[urllib.request.BaseHandler] = [urllib.request.ProxyHandler({})]
+    if ca_file:
+        handlers.append(urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=ca_file)))
+    opener = urllib.request.build_opener(*handlers)
     try:
         with opener.open(request, timeout=timeout_seconds) as answer:
             content = json.loads(answer.read(ANSWER_BYTES_MAX))

@@ -19,7 +19,6 @@ class Ending(StrEnum):
     ENGINE_DIED = "engine_died"
     ENGINE_HUNG = "engine_hung"
     STOPPED = "stopped"  # cut short, because the proxy was shutting down
-    FAILED = "failed"  # before the first byte
 
 
 class CallRecord(msgspec.Struct, frozen=True, array_like=True):

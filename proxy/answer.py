@@ -6,24 +6,34 @@ Owns the order of ASGI's messages and the headers of an answer. Knows nothing of
 from collections.abc import Awaitable, Callable, Coroutine, Generator, MutableMapping
 from contextlib import suppress
 from time import monotonic
-from typing import Any
+from typing import Any, Final
 
 from proxy import headers
 from proxy.errors import ApiError
 
 Message = MutableMapping[str, Any]
+CHUNK_WRITER: Final = "metergate.chunk_writer"
+"""The ASGI extension that `proxy.server` offers; any other server's `send` does as well."""
+
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Coroutine[Any, Any, None]]
 
 
 class Answer:
-    """One answer. `organization` is the tenant's id, once it is known."""
+    """One answer. `organization` is the tenant's id, once it is known.
 
-    __slots__ = ("_began", "_send", "organization", "request_id", "started")
+    `write_chunk`: the server's CHUNK_WRITER, where it has one. It takes a chunk of a stream at once and
+    returns True, or leaves it to `send`.
+    """
 
-    def __init__(self, request_id: str, send: Send) -> None:
+    __slots__ = ("_began", "_send", "_write_chunk", "organization", "request_id", "started")
+
+    def __init__(
+        self, request_id: str, send: Send, write_chunk: Callable[[bytes], bool] | None = None
+    ) -> None:
         self._began = monotonic()
         self._send = send
+        self._write_chunk = write_chunk
         self.request_id = request_id
         self.organization: str | None = None
         self.started = False
@@ -43,9 +53,12 @@ class Answer:
         """Begins a stream of events."""
         await self._start(200, headers.EVENT_STREAM, None, None)
 
-    def part(self, data: bytes) -> "Part":
-        """The next bytes of a stream, to be begun by hand."""
-        return Part(self._send({"type": "http.response.body", "body": data, "more_body": True}))
+    def part(self, data: bytes) -> "Part | None":
+        """Sends the next bytes of a stream; the Part to await, if the client is too slow to take them now."""
+        if self._write_chunk is not None and self._write_chunk(data):
+            return None
+        part = Part(self._send({"type": "http.response.body", "body": data, "more_body": True}))
+        return None if part.begin() else part
 
     async def end(self) -> None:
         """Ends a stream."""

@@ -166,7 +166,10 @@ class Backends:
     async def _probe_forever(self, backend: Backend) -> None:
         while True:
             await asyncio.sleep(PROBE_SECONDS)
-            await self._probe(backend)
+            try:
+                await self._probe(backend)
+            except Exception:
+                _log.exception("the probe of %s failed", backend.url)  # the next one may not
 
     async def _sweep_forever(self) -> None:
         loop = asyncio.get_running_loop()

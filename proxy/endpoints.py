@@ -21,7 +21,6 @@ class Endpoint:
     table: fields.FieldTable
     input_field: str
     streams: bool = True
-    default_max_tokens: int | None = None
 
 
 CHAT: Final = Endpoint(

@@ -7,7 +7,7 @@ Must know neither sockets nor the ledger.
     ApiError
     ├── BodyUnreadable  FieldMissing  FieldRefused  FieldUnsupported                400
     ├── ContextExceeded  RequestRefused                                             400
-    ├── KeyMissing  KeyIncorrect  KeyExpired                                        401
+    ├── KeyMissing  KeyIncorrect                                                    401
     ├── AccessBlocked                                                               403
     ├── PathUnknown  ModelUnknown  EndpointUnserved                                 404
     ├── MethodRefused                                                               405

@@ -4,6 +4,7 @@ Owns what lies between the socket and the ASGI application: how slowly and how l
 in, and that a stop lets running calls finish, then cuts them, then settles them. Knows nothing of what is
 served. Rules:
 
+- A client that stops taking its answer is cut off after UNREAD_SECONDS: its call ends as if it had left.
 - The head and the body of a request must come without a pause of more than STALL_SECONDS; one sweep looks
   at all connections, so a request costs no timer.
 - First signal: stop accepting, wait up to `drain_seconds`, cut the streams, leave. Second signal: cut at
@@ -19,13 +20,17 @@ from types import FrameType
 from typing import Any, Final, cast
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from ledger import lifeline
+from proxy.answer import CHUNK_WRITER
 from proxy.errors import ApiError, BodyUnreadable, HeadTooLarge
 
 STALL_SECONDS: Final = 30.0
 """As nginx's client_header_timeout and client_body_timeout, halved: an edge proxy sees more of these."""
+
+UNREAD_SECONDS: Final = 120.0
+"""How long a client may take no byte of its answer: twice nginx's send_timeout, since people read along."""
 
 KEEP_ALIVE_SECONDS: Final = 75
 """nginx's keepalive_timeout towards clients; longer than what load balancers keep to us (60 s is common)."""
@@ -58,15 +63,18 @@ class CorkedTransport:
     lets a server wait with the head; ours waits no longer than to the end of this turn of the event loop.
     """
 
-    __slots__ = ("_call_soon", "_head", "_transport")
+    __slots__ = ("_call_soon", "_head", "_sent", "_sent_at", "_transport", "_written")
 
     def __init__(self, transport: Any, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
         self._call_soon = loop.call_soon
         self._head = b""
+        self._written = self._sent = 0
+        self._sent_at = loop.time()
 
     def write(self, data: bytes) -> None:
         """Writes, but for a head, which waits for what comes next."""
+        self._written += len(data)
         if self._head:
             data = self._head + data
             self._head = b""
@@ -82,6 +90,14 @@ class CorkedTransport:
         self._flush()
         self._transport.close()
 
+    def unread_seconds(self, now: float) -> float:
+        """How long the client has taken none of the bytes that wait for it; 0 where none wait."""
+        waiting = self._transport.get_write_buffer_size()
+        sent = self._written - waiting
+        if not waiting or sent != self._sent:
+            self._sent, self._sent_at = sent, now
+        return now - self._sent_at
+
     def _flush(self) -> None:
         if self._head:
             head, self._head = self._head, b""
@@ -90,6 +106,28 @@ class CorkedTransport:
     def __getattr__(self, name: str) -> Any:
         """Everything else is the transport's own."""
         return getattr(self._transport, name)
+
+
+class ChunkWriter:
+    """Writes one chunk of a running answer without ASGI's message, as uvicorn's `send` would.
+
+    Calling it returns False where only `send` knows what to do: the client is slow, so that the caller has to
+    wait. Handed to the application as the extension CHUNK_WRITER.
+    """
+
+    __slots__ = ("_cycle",)
+
+    def __init__(self, cycle: RequestResponseCycle) -> None:
+        self._cycle = cycle
+
+    def __call__(self, data: bytes) -> bool:
+        """Writes the chunk, or drops it if the client has gone; False: use `send`."""
+        cycle = self._cycle
+        if cycle.flow.write_paused or cycle.chunked_encoding is not True or not data:
+            return False
+        if not cycle.disconnected:
+            cycle.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        return True
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -127,6 +165,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._head_bytes = -1
         super().on_headers_complete()
+        self.scope["extensions"] = {CHUNK_WRITER: ChunkWriter(self.cycle)}  # type: ignore[dict-item]
 
     def is_stalled(self, now: float) -> bool:
         """Whether a request is under way and its next byte is overdue."""
@@ -134,6 +173,10 @@ class BoundedProtocol(HttpToolsProtocol):
         unfinished = self._head_bytes >= 0 if cycle is None or cycle.response_complete else cycle.more_body
         waiting = self.timeout_keep_alive_task is None
         return unfinished and waiting and now - self.last_data > STALL_SECONDS
+
+    def is_unread(self, now: float) -> bool:
+        """Whether the client has stopped taking its answer."""
+        return cast(CorkedTransport, self.transport).unread_seconds(now) > UNREAD_SECONDS
 
 
 class Server(uvicorn.Server):
@@ -216,3 +259,5 @@ class Server(uvicorn.Server):
                 protocol = cast(BoundedProtocol, connection)
                 if protocol.is_stalled(now):
                     protocol.transport.close()
+                elif protocol.is_unread(now):
+                    protocol.transport.abort()

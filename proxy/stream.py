@@ -100,7 +100,7 @@ class CompletionStream:
             return b""
         if self._silence or self._hide_reasoning:
             return self._slow(whole)
-        if whole.count(b"\n\n") == 1 and b"\r" not in whole:
+        if whole.find(b"\n") == len(whole) - 2 and b"\r" not in whole:  # one event of one line
             return self._fast(whole) or self._slow(whole)
         # Each on its own way: an event's bytes must not depend on what came together with it.
         return b"".join(self._fast(event) or self._slow(event) for event in split(whole))
@@ -108,7 +108,7 @@ class CompletionStream:
     def _fast(self, whole: bytes) -> bytes | None:
         """Cuts or blanks the running usage of plain chunks by bytes; None where an event is not plain."""
         mark = whole.rfind(_MARK)
-        if mark < 0 or self.failed or whole.count(b'"usage":') != 1:
+        if mark < 0 or self.failed or whole.find(b'"usage":') != mark + 2:
             return None
         if b'"finish_reason":"' in whole and self._wish is UsageWish.NONE and self.fingerprint:
             return None

@@ -14,7 +14,7 @@ import asyncio
 from typing import Final
 
 from ledger.record import Ending
-from ledger.usage import UsageSource
+from ledger.usage import NO_USAGE, UsageSource
 from proxy import errors
 from proxy.answer import Answer, Part
 from proxy.call import Call
@@ -22,9 +22,6 @@ from proxy.settlement import Settlement
 from proxy.sse import EventTooLarge, render
 from proxy.stream import CompletionStream
 from proxy.upstream import EngineGone, EngineNonsense, EngineSilent, Exchange, UpstreamFault
-
-CLIENT_STALL_SECONDS: Final = 120.0
-"""How long a client may take no byte of a stream before it counts as gone."""
 
 _ERROR_BYTES_MAX: Final = 1 << 20
 _EVENTS: Final = b"text/event-stream"
@@ -94,6 +91,8 @@ class StreamedCall:
         self._exchange = None
         body = await exchange.whole(_ERROR_BYTES_MAX)
         if exchange.status == 200:
+            # It may have made tokens; nobody knows how many.
+            self._settlement.settle(Ending.ENGINE_DIED, 500, NO_USAGE, UsageSource.UNRESOLVED)
             raise errors.EngineFault("The engine did not answer with a stream of events.")
         raise errors.from_engine(exchange.status, body, self._call.model, self._call.endpoint.input_field)
 
@@ -121,11 +120,7 @@ class StreamedCall:
 
     async def _unblock(self, blocked: Part) -> None:
         """Waits for a client that is slower than its engine; then reads on."""
-        try:
-            async with asyncio.timeout(CLIENT_STALL_SECONDS):
-                await blocked
-        except TimeoutError:
-            self._leave()
+        await blocked  # the server cuts off a client that takes nothing for long
         self._blocked = None
         backlog, self._backlog = b"".join(self._backlog), []
         if backlog and not self._left:
@@ -144,8 +139,7 @@ class StreamedCall:
         ending, error = problem
         self._settle(ending)
         # The client's HTTP is left unfinished on purpose: nobody can take the answer for whole.
-        part = self._answer.part(render(error.body()))
-        if not part.begin():
+        if part := self._answer.part(render(error.body())):
             await part
 
     def _problem(self) -> tuple[Ending, errors.ApiError] | None:
@@ -211,10 +205,9 @@ class StreamedCall:
         if self._blocked is not None:
             self._backlog.append(data)
             return
-        part = self._answer.part(data)
-        if part.begin():
+        self._blocked = self._answer.part(data)
+        if self._blocked is None:
             return
-        self._blocked = part
         if self._exchange is not None:
             self._exchange.pause()
         self._wake.set()

@@ -318,11 +318,12 @@ class Pool:
         self._heads: dict[str, bytes] = {}
         self._idle: deque[Exchange] = deque()
         self._busy: set[Exchange] = set()
+        self._connecting = 0
 
     @property
     def in_flight(self) -> int:
-        """How many calls are on their way."""
-        return len(self._busy)
+        """How many calls are on their way, those that still connect among them."""
+        return len(self._busy) + self._connecting
 
     async def post(self, path: str, body: bytes, request_id: str, *, fresh: bool = False) -> Exchange:
         """Sends a JSON body to `path`; returns the exchange that its answer is coming on.
@@ -367,6 +368,7 @@ class Pool:
 
     async def _connect(self) -> Exchange:
         loop = asyncio.get_running_loop()
+        self._connecting += 1
         try:
             async with asyncio.timeout(self.timeouts.connect_seconds):
                 _, exchange = await loop.create_connection(
@@ -374,6 +376,8 @@ class Pool:
                 )
         except (OSError, TimeoutError) as error:
             raise EngineUnreachable(f"no connection to the engine at {self.url}", answered=False) from error
+        finally:
+            self._connecting -= 1
         return exchange
 
     def _make_head(self, path: str) -> bytes:

@@ -119,7 +119,7 @@ def main() -> None:
     parser.add_argument("--worker", type=int, default=0, help="its number, which names its journal")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="metergate: %(message)s", stream=sys.stderr)
-    logging.getLogger("uvicorn.error").addFilter(_unfinished_on_purpose)
+    logging.getLogger("uvicorn.error").addFilter(_is_news)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard if hard != resource.RLIM_INFINITY else soft, hard))
     try:
@@ -128,9 +128,14 @@ def main() -> None:
         sys.exit(f"metergate: {error}")
 
 
-def _unfinished_on_purpose(record: logging.LogRecord) -> bool:
-    """A broken stream is left unfinished so that its client sees it; uvicorn need not say so as well."""
-    return "returned without completing response" not in str(record.msg)
+def _is_news(record: logging.LogRecord) -> bool:
+    """What uvicorn says, but for what any client can make it say.
+
+    A broken stream is left unfinished so that its client sees it; a request to upgrade (`curl --http2`) is
+    answered as if it had not asked.
+    """
+    words = str(record.msg)
+    return not any(known in words for known in ("without completing response", "pgrade", "WebSocket library"))
 
 
 if __name__ == "__main__":

@@ -105,7 +105,12 @@ def _engines(proxy: "ProxySettings") -> list[Finding]:
     findings = []
     for url in proxy.engines:
         try:
-            models = probe.models(url, api_key=key.get_secret_value() if key else None, timeout_seconds=5)
+            models = probe.models(
+                url,
+                api_key=key.get_secret_value() if key else None,
+                ca_file=proxy.engine_ca_file,
+                timeout_seconds=5,
+            )
         except probe.EngineSilent as fault:
             findings.append(Finding("engine", "wrong", f"{url} {fault}"))
         else:

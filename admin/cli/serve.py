@@ -256,7 +256,10 @@ class _Start:
             return list(SIMULATED_MODELS)
         key = self.proxy.engine_api_key
         ask = partial(
-            probe.models, api_key=key.get_secret_value() if key else None, timeout_seconds=PROBE_SECONDS
+            probe.models,
+            api_key=key.get_secret_value() if key else None,
+            ca_file=self.proxy.engine_ca_file,
+            timeout_seconds=PROBE_SECONDS,
         )
         answers = await asyncio.gather(
             *(asyncio.to_thread(ask, url) for url in self.engines), return_exceptions=True

@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.engines import Engine
+from proxy.simulator import SimulatorConfig
+from tests.engines import Engine, engine_thread
+from tests.integration.proxy.conftest import NewGate
 from tests.integration.proxy.gate import Gate, chat_body, stream_body
 from tests.integration.proxy.wire import Wire, events
 
@@ -254,11 +256,14 @@ def test_a_stream_of_another_type_is_the_engines_fault(
     assert response.json()["error"]["type"] == "server_error"
 
 
-def test_keep_alive_comments_pass(gate: Gate, calm_engine: Engine) -> None:
+def test_keep_alive_comments_pass(new_gate: NewGate) -> None:
     """A comment is no chunk: it neither ends the stream nor counts."""
-    calm_engine.set_faults({"stall_after_chunks": 2, "stall_ms": 1})
-    request_id, told = through(gate, stream_body(max_tokens=5))
-    assert told[-1] == "[DONE]" and gate.row(request_id)["completion_tokens"] == 5
+    with engine_thread(SimulatorConfig(tokens_per_second=0, sse_keep_alive_interval_ms=20)) as engine:
+        engine.set_faults({"stall_after_chunks": 2, "stall_ms": 200})
+        gate = new_gate(engine.url)
+        response = gate.client.post("/v1/chat/completions", json=stream_body(max_tokens=5))
+        assert b": keep-alive\n\n" in response.content and response.content.endswith(b"data: [DONE]\n\n")
+        assert gate.row(response.headers["x-request-id"])["completion_tokens"] == 5
 
 
 def test_ids_are_ours_and_in_time_order(gate: Gate, calm_engine: Engine) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from proxy.server import CorkedTransport
+from proxy.server import ChunkWriter, CorkedTransport
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n"
 
@@ -14,12 +14,16 @@ class Written:
     def __init__(self) -> None:
         self.writes: list[bytes] = []
         self.closed_after = -1
+        self.waiting = 0
 
     def write(self, data: bytes) -> None:
         self.writes.append(data)
 
     def close(self) -> None:
         self.closed_after = len(self.writes)
+
+    def get_write_buffer_size(self) -> int:
+        return self.waiting
 
     def is_closing(self) -> bool:
         return self.closed_after >= 0
@@ -67,3 +71,57 @@ async def test_a_body_that_looks_like_a_head_stays_in_its_place() -> None:
     transport.write(b"end")
     await asyncio.sleep(0)
     assert b"".join(written.writes) == HEAD + HEAD + b"end"
+
+
+async def test_a_client_that_takes_nothing_is_told_from_a_slow_one() -> None:
+    """A client that never reads again holds its connection, its call and its buffers for ever."""
+    written, transport = await corked()
+    began = asyncio.get_running_loop().time()
+    assert transport.unread_seconds(began + 500) == 0  # nothing waits: it is idle, not stuck
+    transport.write(b"x" * 100)
+    written.waiting = 100
+    assert transport.unread_seconds(began + 510) == 10
+    transport.write(b"x" * 100)
+    written.waiting = 200  # more waits, and still nothing was taken
+    assert transport.unread_seconds(began + 600) == 100
+    transport.write(b"x" * 100)
+    written.waiting = 299  # one byte was taken, though more waits than before
+    assert transport.unread_seconds(began + 610) == 0
+    assert transport.unread_seconds(began + 650) == 40
+    written.waiting = 0
+    assert transport.unread_seconds(began + 900) == 0
+
+
+class Cycle:
+    """What a ChunkWriter looks at of uvicorn's request cycle."""
+
+    def __init__(self) -> None:
+        self.flow = type("Flow", (), {"write_paused": False})()
+        self.chunked_encoding: bool | None = True
+        self.disconnected = False
+        self.transport = Written()
+
+
+def test_a_chunk_is_framed_as_http_frames_it() -> None:
+    """A wrong length in front of a chunk breaks the whole answer."""
+    cycle: Any = Cycle()
+    assert ChunkWriter(cycle)(b"x" * 26)
+    assert cycle.transport.writes == [b"1a\r\n" + b"x" * 26 + b"\r\n"]
+
+
+def test_a_chunk_is_left_to_send_where_it_must_not_be_written_now() -> None:
+    """A slow client's buffer would grow without limit; an empty chunk would end the answer."""
+    cycle: Any = Cycle()
+    assert not ChunkWriter(cycle)(b"")
+    cycle.flow.write_paused = True
+    assert not ChunkWriter(cycle)(b"x")
+    cycle.flow.write_paused, cycle.chunked_encoding = False, None
+    assert not ChunkWriter(cycle)(b"x")  # the head has not gone out
+    assert cycle.transport.writes == []
+
+
+def test_a_chunk_for_a_client_that_has_gone_is_dropped() -> None:
+    """A write into a lost connection is an error in the event loop for every chunk."""
+    cycle: Any = Cycle()
+    cycle.disconnected = True
+    assert ChunkWriter(cycle)(b"x") and cycle.transport.writes == []
