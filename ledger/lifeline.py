@@ -7,6 +7,7 @@ are nobody's, and nothing happens. Standard library only: every process begins w
 
 import asyncio
 import os
+import select
 import threading
 from collections.abc import Callable
 
@@ -43,7 +44,8 @@ def on_end_of_supervisor_in_thread(stop: Callable[[], None]) -> None:
         return
 
     def watch() -> None:
-        os.read(life, 1)  # nothing is ever written there: it returns at the end
+        # Not read: uvloop, in another child, makes the pipe that all of them share non-blocking.
+        select.select([life], [], [])  # nothing is ever written there: readable means ended
         stop()
 
     threading.Thread(target=watch, daemon=True).start()
