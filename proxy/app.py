@@ -140,7 +140,7 @@ class DataPlane:
         """What is answered without an engine."""
         page = path.rstrip("/") or "/"
         if page not in _PAGES and not page.startswith((_MODELS + "/", "/docs/")):
-            raise errors.PathUnknown(f"Unknown request URL: {scope['method']} {path[:200]}.")
+            raise errors.PathUnknown(f"Unknown request URL: {scope['method']} {path[:200]}.{_meant(path)}")
         if scope["method"] not in ("GET", "HEAD"):
             raise errors.MethodRefused(f"Not allowed to {scope['method']} on {path[:200]}. Use GET.")
         status, content_type, body = 200, headers.JSON, b""
@@ -185,3 +185,11 @@ class DataPlane:
 
 
 _PAGES: Final = frozenset({"/", "/healthz", "/readyz", "/docs", "/openapi.json", _MODELS})
+
+
+def _meant(path: str) -> str:
+    """A hint for the usual mistakes with an OpenAI client's base_url: no /v1, two slashes, a whole path."""
+    for known in (*ENDPOINTS, _MODELS):
+        if path.endswith(known.removeprefix("/v1")):
+            return f" Did you mean {known}? The base_url of an OpenAI client ends with /v1."
+    return ""

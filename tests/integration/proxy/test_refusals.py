@@ -277,3 +277,11 @@ def test_nothing_said_comes_back_in_a_refusal(gate: Gate) -> None:
     for body in ({**chat_body(), "messages": CANARY}, {**chat_body(), "n": CANARY}, [CANARY]):
         response = gate.client.post(CHAT, json=body)
         assert response.status_code == 400 and CANARY not in response.text
+
+
+@pytest.mark.parametrize("base", ["", "//v1", "/v1/chat/completions", "/v1/v1"])
+def test_a_wrong_base_url_is_told_the_right_one(gate: Gate, base: str) -> None:
+    """ "Unknown request URL" alone left everybody who forgot the /v1 with nothing to go by."""
+    answer = gate.client.post(f"{gate.url}{base}/chat/completions", json={})
+    assert answer.status_code == 404
+    assert "Did you mean /v1/chat/completions?" in answer.json()["error"]["message"]
