@@ -6,34 +6,39 @@ Owns the order of ASGI's messages and the headers of an answer. Knows nothing of
 from collections.abc import Awaitable, Callable, Coroutine, Generator, MutableMapping
 from contextlib import suppress
 from time import monotonic
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from proxy import headers
 from proxy.errors import ApiError
 
 Message = MutableMapping[str, Any]
-CHUNK_WRITER: Final = "metergate.chunk_writer"
+DIRECT_WRITER: Final = "metergate.direct_writer"
 """The ASGI extension that `proxy.server` offers; any other server's `send` does as well."""
 
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Coroutine[Any, Any, None]]
 
 
+class Writer(Protocol):
+    """What a server may offer as DIRECT_WRITER; see `proxy.server.DirectWriter`."""
+
+    def whole(self, status: int, lines: headers.Headers, body: bytes) -> bool: ...
+    def chunk(self, data: bytes) -> bool: ...
+
+
 class Answer:
     """One answer. `organization` is the tenant's id, once it is known.
 
-    `write_chunk`: the server's CHUNK_WRITER, where it has one. It takes a chunk of a stream at once and
-    returns True, or leaves it to `send`.
+    `writer`: the server's DIRECT_WRITER, where it has one. It takes what it is given at once and returns
+    True, or leaves it to `send`.
     """
 
-    __slots__ = ("_began", "_send", "_write_chunk", "organization", "request_id", "started")
+    __slots__ = ("_began", "_send", "_writer", "organization", "request_id", "started")
 
-    def __init__(
-        self, request_id: str, send: Send, write_chunk: Callable[[bytes], bool] | None = None
-    ) -> None:
+    def __init__(self, request_id: str, send: Send, writer: "Writer | None" = None) -> None:
         self._began = monotonic()
         self._send = send
-        self._write_chunk = write_chunk
+        self._writer = writer
         self.request_id = request_id
         self.organization: str | None = None
         self.started = False
@@ -42,8 +47,10 @@ class Answer:
         self, status: int, content_type: bytes, body: bytes, more: headers.Headers | None = None
     ) -> None:
         """Answers in one piece."""
-        await self._start(status, content_type, len(body), more)
-        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+        lines = self._lines(content_type, len(body), more)
+        if self._writer is None or not self._writer.whole(status, lines, body):
+            await self._send({"type": "http.response.start", "status": status, "headers": lines})
+            await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def error(self, error: ApiError) -> None:
         """Answers with an error."""
@@ -51,11 +58,12 @@ class Answer:
 
     async def start_stream(self) -> None:
         """Begins a stream of events."""
-        await self._start(200, headers.EVENT_STREAM, None, None)
+        lines = self._lines(headers.EVENT_STREAM, None, None)
+        await self._send({"type": "http.response.start", "status": 200, "headers": lines})
 
     def part(self, data: bytes) -> "Part | None":
         """Sends the next bytes of a stream; the Part to await, if the client is too slow to take them now."""
-        if self._write_chunk is not None and self._write_chunk(data):
+        if self._writer is not None and self._writer.chunk(data):
             return None
         part = Part(self._send({"type": "http.response.body", "body": data, "more_body": True}))
         return None if part.begin() else part
@@ -64,15 +72,14 @@ class Answer:
         """Ends a stream."""
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    async def _start(
-        self, status: int, content_type: bytes, length: int | None, more: headers.Headers | None
-    ) -> None:
+    def _lines(
+        self, content_type: bytes, length: int | None, more: headers.Headers | None
+    ) -> headers.Headers:
+        """The headers; from here on the answer counts as begun."""
         self.started = True
         elapsed_ms = int((monotonic() - self._began) * 1000)
         lines = headers.answer(self.request_id, self.organization, elapsed_ms, content_type, length)
-        if more:
-            lines += more
-        await self._send({"type": "http.response.start", "status": status, "headers": lines})
+        return lines + more if more else lines
 
 
 class Part:

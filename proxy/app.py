@@ -14,7 +14,7 @@ from ledger.ids import new_request_id
 from ledger.principals import Principal
 from proxy import errors, headers, pages
 from proxy.admission import Admission
-from proxy.answer import CHUNK_WRITER, Answer, Receive, Send
+from proxy.answer import DIRECT_WRITER, Answer, Receive, Send
 from proxy.auth import Authenticator
 from proxy.backends import Backends
 from proxy.call import read_call
@@ -67,7 +67,7 @@ class DataPlane:
         path = scope["path"]
         endpoint = ENDPOINTS.get(path)
         name = endpoint.name if endpoint else "other"
-        answer = Answer(new_request_id(), send, scope.get("extensions", {}).get(CHUNK_WRITER))
+        answer = Answer(new_request_id(), send, scope.get("extensions", {}).get(DIRECT_WRITER))
         try:
             if headers.size(scope["headers"]) > self._max_header_bytes:
                 raise errors.HeadTooLarge("The headers of your request are too large.")

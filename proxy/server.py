@@ -20,10 +20,10 @@ from types import FrameType
 from typing import Any, Final, cast
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
+from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from ledger import lifeline
-from proxy.answer import CHUNK_WRITER
+from proxy.answer import DIRECT_WRITER
 from proxy.errors import ApiError, BodyUnreadable, HeadTooLarge
 
 STALL_SECONDS: Final = 30.0
@@ -56,6 +56,10 @@ _TOO_LARGE: Final = _last_answer(
 _NO_HTTP: Final = _last_answer(b"400 Bad Request", BodyUnreadable("This is not a valid HTTP/1.1 request."))
 
 
+_JOINED_BYTES_MAX: Final = 64 << 10
+"""A longer body is not copied to stand behind its head: the copy would cost more than the second write."""
+
+
 class CorkedTransport:
     """A transport that keeps an answer's head back until its first bytes of body come: one write for both.
 
@@ -76,8 +80,11 @@ class CorkedTransport:
         """Writes, but for a head, which waits for what comes next."""
         self._written += len(data)
         if self._head:
-            data = self._head + data
-            self._head = b""
+            if len(data) > _JOINED_BYTES_MAX:
+                self._flush()
+            else:
+                data = self._head + data
+                self._head = b""
             self._transport.write(data)
         elif data.startswith(b"HTTP/1.1 ") and data.endswith(b"\r\n\r\n"):
             self._head = data
@@ -108,11 +115,11 @@ class CorkedTransport:
         return getattr(self._transport, name)
 
 
-class ChunkWriter:
-    """Writes one chunk of a running answer without ASGI's message, as uvicorn's `send` would.
+class DirectWriter:
+    """Writes answers past ASGI's messages, as uvicorn's `send` would: the extension DIRECT_WRITER.
 
-    Calling it returns False where only `send` knows what to do: the client is slow, so that the caller has to
-    wait. Handed to the application as the extension CHUNK_WRITER.
+    Both methods return False where only `send` knows what to do: a slow client has to be waited for, a
+    connection is to be closed, a body is too long to be copied behind its head.
     """
 
     __slots__ = ("_cycle",)
@@ -120,8 +127,30 @@ class ChunkWriter:
     def __init__(self, cycle: RequestResponseCycle) -> None:
         self._cycle = cycle
 
-    def __call__(self, data: bytes) -> bool:
-        """Writes the chunk, or drops it if the client has gone; False: use `send`."""
+    def whole(self, status: int, lines: list[tuple[bytes, bytes]], body: bytes) -> bool:
+        """Writes a whole answer in one piece; `lines` are its headers, content-length among them."""
+        cycle = self._cycle
+        if cycle.disconnected:
+            return True
+        if not cycle.keep_alive or cycle.response_started or cycle.flow.write_paused:
+            return False
+        if cycle.scope["method"] == "HEAD" or len(body) > _JOINED_BYTES_MAX:
+            return False
+        parts = [STATUS_LINE[status]]
+        for name, value in cycle.default_headers:
+            parts += (name, b": ", value, b"\r\n")
+        for name, value in lines:
+            parts += (name, b": ", value, b"\r\n")
+        parts += (b"\r\n", body)
+        cycle.transport.write(b"".join(parts))
+        cycle.waiting_for_100_continue = False
+        cycle.response_started = cycle.response_complete = True
+        cycle.message_event.set()
+        cycle.on_response()
+        return True
+
+    def chunk(self, data: bytes) -> bool:
+        """Writes a chunk of a stream whose head is sent, or drops it if the client has gone."""
         cycle = self._cycle
         if cycle.flow.write_paused or cycle.chunked_encoding is not True or not data:
             return False
@@ -165,7 +194,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         self._head_bytes = -1
         super().on_headers_complete()
-        self.scope["extensions"] = {CHUNK_WRITER: ChunkWriter(self.cycle)}  # type: ignore[dict-item]
+        self.scope["extensions"] = {DIRECT_WRITER: DirectWriter(self.cycle)}  # type: ignore[dict-item]
 
     def is_stalled(self, now: float) -> bool:
         """Whether a request is under way and its next byte is overdue."""

@@ -3,7 +3,9 @@
 import asyncio
 from typing import Any
 
-from proxy.server import ChunkWriter, CorkedTransport
+import pytest
+
+from proxy.server import CorkedTransport, DirectWriter
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n"
 
@@ -93,30 +95,40 @@ async def test_a_client_that_takes_nothing_is_told_from_a_slow_one() -> None:
 
 
 class Cycle:
-    """What a ChunkWriter looks at of uvicorn's request cycle."""
+    """What a DirectWriter looks at of uvicorn's request cycle."""
 
     def __init__(self) -> None:
         self.flow = type("Flow", (), {"write_paused": False})()
         self.chunked_encoding: bool | None = True
         self.disconnected = False
         self.transport = Written()
+        self.keep_alive = True
+        self.response_started = self.response_complete = False
+        self.waiting_for_100_continue = True
+        self.scope = {"method": "POST"}
+        self.default_headers = [(b"date", b"today")]
+        self.message_event = asyncio.Event()
+        self.responses = 0
+
+    def on_response(self) -> None:
+        self.responses += 1
 
 
 def test_a_chunk_is_framed_as_http_frames_it() -> None:
     """A wrong length in front of a chunk breaks the whole answer."""
     cycle: Any = Cycle()
-    assert ChunkWriter(cycle)(b"x" * 26)
+    assert DirectWriter(cycle).chunk(b"x" * 26)
     assert cycle.transport.writes == [b"1a\r\n" + b"x" * 26 + b"\r\n"]
 
 
 def test_a_chunk_is_left_to_send_where_it_must_not_be_written_now() -> None:
     """A slow client's buffer would grow without limit; an empty chunk would end the answer."""
     cycle: Any = Cycle()
-    assert not ChunkWriter(cycle)(b"")
+    assert not DirectWriter(cycle).chunk(b"")
     cycle.flow.write_paused = True
-    assert not ChunkWriter(cycle)(b"x")
+    assert not DirectWriter(cycle).chunk(b"x")
     cycle.flow.write_paused, cycle.chunked_encoding = False, None
-    assert not ChunkWriter(cycle)(b"x")  # the head has not gone out
+    assert not DirectWriter(cycle).chunk(b"x")  # the head has not gone out
     assert cycle.transport.writes == []
 
 
@@ -124,4 +136,41 @@ def test_a_chunk_for_a_client_that_has_gone_is_dropped() -> None:
     """A write into a lost connection is an error in the event loop for every chunk."""
     cycle: Any = Cycle()
     cycle.disconnected = True
-    assert ChunkWriter(cycle)(b"x") and cycle.transport.writes == []
+    assert DirectWriter(cycle).chunk(b"x") and cycle.transport.writes == []
+
+
+LINES = [(b"content-type", b"application/json"), (b"content-length", b"2")]
+
+
+def test_a_whole_answer_is_written_once_and_ends_the_cycle() -> None:
+    """A cycle left open after its answer: the connection would never serve its next request."""
+    cycle: Any = Cycle()
+    assert DirectWriter(cycle).whole(200, LINES, b"{}")
+    assert cycle.transport.writes == [
+        b"HTTP/1.1 200 OK\r\ndate: today\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
+    ]
+    assert cycle.response_started and cycle.response_complete and cycle.responses == 1
+    assert cycle.message_event.is_set() and not cycle.waiting_for_100_continue
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda cycle: setattr(cycle, "keep_alive", False),
+        lambda cycle: setattr(cycle, "response_started", True),
+        lambda cycle: setattr(cycle.flow, "write_paused", True),
+        lambda cycle: cycle.scope.update(method="HEAD"),
+    ],
+)
+def test_a_whole_answer_is_left_to_send_where_more_is_to_be_done(spoil: Any) -> None:
+    """`connection: close` forgotten, a HEAD answered with a body, two answers to one request."""
+    cycle: Any = Cycle()
+    spoil(cycle)
+    assert not DirectWriter(cycle).whole(200, LINES, b"{}")
+    assert cycle.transport.writes == [] and not cycle.response_complete
+
+
+def test_a_long_body_is_left_to_send() -> None:
+    """160 MB of embeddings copied to stand behind 200 bytes of head."""
+    cycle: Any = Cycle()
+    assert not DirectWriter(cycle).whole(200, LINES, b"x" * 100_000)
