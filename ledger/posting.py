@@ -12,6 +12,7 @@ object layer would cost more than the databases do. Rows are tuples in the order
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Table as SqlTable
@@ -117,11 +118,13 @@ _REQUEST_ID = _COLUMNS.index("request_id")
 _STARTED_US = _COLUMNS.index("started_us")
 _API_KEY_ID = _COLUMNS.index("api_key_id")
 _PRICE_VERSION_ID = _COLUMNS.index("price_version_id")
-_GROUP = [
-    _COLUMNS.index(name)
-    for name in ("tenant_id", "project_id", "api_key_id", "model", "endpoint", "currency", "usage_source")
-]
-_SUMMED = [_COLUMNS.index(name) for name in _SUMS[1:]]
+_group_of = itemgetter(
+    *(
+        _COLUMNS.index(name)
+        for name in ("tenant_id", "project_id", "api_key_id", "model", "endpoint", "currency", "usage_source")
+    )
+)
+_summed_of = itemgetter(*(_COLUMNS.index(name) for name in _SUMS[1:]))
 
 
 def _rollups(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
@@ -130,15 +133,18 @@ def _rollups(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
     """
     sums: dict[tuple[Any, ...], list[int]] = {}
     for row in rows:
-        key = (row[_STARTED_US] // HOUR_US * HOUR_US, *(row[place] for place in _GROUP))
+        key = (row[_STARTED_US] // HOUR_US, *_group_of(row))
+        prompt, cached, completion, picos = _summed_of(row)
         entry = sums.get(key)
         if entry is None:
-            sums[key] = [1, *(row[place] for place in _SUMMED)]
+            sums[key] = [1, prompt, cached, completion, picos]
         else:
             entry[0] += 1
-            for place, column in enumerate(_SUMMED, 1):
-                entry[place] += row[column]
-    return [(*key, *sums[key]) for key in sorted(sums)]
+            entry[1] += prompt
+            entry[2] += cached
+            entry[3] += completion
+            entry[4] += picos
+    return [(hour * HOUR_US, *group, *sums[hour, *group]) for hour, *group in sorted(sums)]
 
 
 def _named(table: SqlTable) -> str:
