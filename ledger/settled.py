@@ -18,8 +18,10 @@ from ledger.poster import drain_once
 LOOK_S: Final = 0.02
 
 
-async def wait_posted(data_dir: Path, database: Database, timeout_s: float = 10.0) -> None:
-    """Return once everything that is settled now is in the ledger.
+async def wait_posted(
+    data_dir: Path, database: Database, timeout_s: float = 10.0, *, currency: str = "USD"
+) -> None:
+    """Return once everything that is settled now is in the ledger. `currency` is that of unpriced rows.
 
     Raises PostingLate after `timeout_s`, DatabaseFault when it has to post itself and cannot.
     """
@@ -28,7 +30,7 @@ async def wait_posted(data_dir: Path, database: Database, timeout_s: float = 10.
     while waiting := {folder: end for folder, end in ends.items() if not _is_posted(folder, end)}:
         if not is_locked(journal_root(data_dir) / "poster.lock"):
             try:
-                await drain_once(database, data_dir)
+                await drain_once(database, data_dir, currency)
             except JournalOwned:  # a poster came up just now
                 continue
         elif time.monotonic() >= deadline:

@@ -45,6 +45,7 @@ def serve(chosen: Chosen, roles: tuple[str, ...]) -> int:
     SettingsRefused.
     """
     try:
+        os.umask(os.umask(0o077) | 0o077)  # the data folder may have been made by others, and for all to read
         start = _Start.of(chosen, roles)
         return asyncio.run(start.supervise(start.prepare_ledger()))
     except (AddressUnusable, FolderUnusable, Refusal, StartFailed) as fault:

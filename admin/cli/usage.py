@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from admin.exports.cells import Cell
     from ledger.database import Database
     from ledger.reports import UsageFilter
+    from ledger.settings import LedgerSettings
 
 app = typer.Typer(help="Usage: totals and exports.", no_args_is_help=True)
 
@@ -98,7 +99,7 @@ def show(
     groupings = [GROUPINGS[name] for name in dict.fromkeys(by or [])]
 
     async def look(database: "Database") -> "UsageView":
-        await _wait(database, settings.data_dir, no_wait=no_wait)
+        await _wait(database, settings, no_wait=no_wait)
         async with database.read() as session:
             totals = await reports.usage_totals(session, wanted, groupings)  # type: ignore[arg-type]
         return UsageView.of(month, span, totals, groupings)
@@ -157,7 +158,7 @@ def export(
     columns = tuple(ROW_COLUMNS) if detail is Detail.ROWS else DAILY_COLUMNS
 
     async def write(database: "Database") -> int:
-        await _wait(database, settings.data_dir, no_wait=no_wait)
+        await _wait(database, settings, no_wait=no_wait)
         return await write_lines(_lines(database, wanted, detail), columns, out, as_json=request.as_json)
 
     lines = with_database(settings, write)
@@ -180,8 +181,8 @@ async def _lines(
                 yield day_cells(total)
 
 
-async def _wait(database: "Database", data_dir: Path, *, no_wait: bool) -> None:
+async def _wait(database: "Database", settings: "LedgerSettings", *, no_wait: bool) -> None:
     if not no_wait:
         from ledger.settled import wait_posted
 
-        await wait_posted(data_dir, database)
+        await wait_posted(settings.data_dir, database, currency=settings.currency)

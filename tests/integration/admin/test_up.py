@@ -27,6 +27,9 @@ def test_the_first_start_says_the_keys_once_and_ready_alone_on_a_line(up: Up) ->
 def test_first_run_json_has_exactly_these_names_and_is_readable_by_its_owner_alone(up: Up) -> None:
     assert list(up.first_run) == ["api_key", "admin_key", "tenant_id", "project_id", "base_url", "admin_url"]
     assert stat.S_IMODE((up.folder / "data" / "first-run.json").stat().st_mode) == 0o600
+    # Also where the data folder itself had been made before, with the usual 0755.
+    open_to_others = [path for path in (up.folder / "data").rglob("*") if path.stat().st_mode & 0o077]
+    assert open_to_others == []
     assert not list((up.folder / "data").glob(".first-run*"))
 
 

@@ -154,6 +154,15 @@ async def test_waiting_posts_by_itself_where_no_poster_is(database: Database, tm
     await settled.wait_posted(tmp_path / "nothing", database)
 
 
+async def test_who_waits_posts_in_the_currency_that_is_set(database: Database, tmp_path: Path) -> None:
+    """Unpriced rows came out in USD where a report was asked for while the servers were down."""
+    settle(tmp_path, 0, 1)
+    await settled.wait_posted(tmp_path, database, currency="EUR")
+    async with database.read() as session:
+        currencies = (await session.execute(text("SELECT currency FROM usage"))).scalars().all()
+    assert currencies == ["EUR"]
+
+
 async def test_waiting_is_not_held_up_by_a_torn_tail(database: Database, tmp_path: Path) -> None:
     """Guards against waiting for ever for the record that a crash tore."""
     settle(tmp_path, 0, 2, segment_bytes=10**6)
