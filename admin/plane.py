@@ -18,7 +18,7 @@ from admin.config import AdminSettings
 from admin.worker import BackgroundWorker
 from ledger import lifeline
 from ledger.errors import LedgerError
-from ledger.settings import load
+from ledger.settings import load, pepper
 
 DRAIN_SECONDS = 5
 """A control plane request is short: what takes longer is cut."""
@@ -69,6 +69,7 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
         settings = load(AdminSettings)
+        pepper(settings)  # a key that cannot be read is one line here, and a traceback inside the server
         asyncio.run(run(socket.socket(fileno=arguments.fd), settings, with_worker=not arguments.no_worker))
     except LedgerError as fault:
         sys.exit(f"metergate: {fault}")

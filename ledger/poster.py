@@ -112,6 +112,9 @@ class Poster:
         while not stopping.is_set():
             try:
                 result = await self.turn()
+                if backoff_s > POLL_S:
+                    logger.warning("posting works again")
+                    self._complained.pop("database", None)
                 backoff_s = POLL_S
                 if result.inserted + result.duplicates >= BATCH_RECORDS_MAX:
                     continue

@@ -29,7 +29,10 @@ def pepper(settings: LedgerSettings) -> bytes:
 
 
 def refuse_new(settings: LedgerSettings) -> None:
-    """To be called where the ledger has keys already. Raises SettingsRefused where their secret is gone."""
+    """To be called where the ledger has keys already.
+
+    Raises SettingsRefused where their secret is gone or cannot be read.
+    """
     path = settings.data_dir / FILE_NAME
     if settings.secret_key is None and not path.exists():
         raise SettingsRefused(
@@ -38,6 +41,7 @@ def refuse_new(settings: LedgerSettings) -> None:
                 "METERGATE_SECRET_KEY to what it held; to give up every key, write a new secret into it"
             ]
         )
+    pepper(settings)
 
 
 def _file_secret(path: Path) -> str:

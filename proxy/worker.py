@@ -128,14 +128,17 @@ def main() -> None:
         sys.exit(f"metergate: {error}")
 
 
+_NO_NEWS = ("without completing response", "pgrade", "WebSocket library", "Invalid HTTP request")
+
+
 def _is_news(record: logging.LogRecord) -> bool:
     """What uvicorn says, but for what any client can make it say.
 
     A broken stream is left unfinished so that its client sees it; a request to upgrade (`curl --http2`) is
-    answered as if it had not asked.
+    answered as if it had not asked; what is no HTTP is answered with 400, and port scanners send much of it.
     """
     words = str(record.msg)
-    return not any(known in words for known in ("without completing response", "pgrade", "WebSocket library"))
+    return not any(known in words for known in _NO_NEWS)
 
 
 if __name__ == "__main__":

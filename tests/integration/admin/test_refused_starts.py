@@ -89,6 +89,20 @@ def test_a_lost_secret_is_not_made_anew(tmp_path: Path, sqlite_template: Path) -
     assert not (tmp_path / "data" / "secret.key").exists()
 
 
+def test_a_secret_that_cannot_be_one_is_refused_before_anything_starts(
+    tmp_path: Path, sqlite_template: Path
+) -> None:
+    """Each process found it for itself, the control plane with sixty lines of traceback, again and again."""
+    (tmp_path / "data").mkdir()
+    shutil.copy(sqlite_template, tmp_path / "data" / "metergate.db")
+    (tmp_path / "data" / "secret.key").write_text("abc")
+    connection = sqlite3.connect(tmp_path / "data" / "metergate.db")
+    connection.execute("INSERT INTO tenant (id, name, state, created_us) VALUES ('org-1', 'A', 'active', 1)")
+    connection.commit()
+    connection.close()
+    assert "holds no key" in refusal(tmp_path, *FREE_PORTS)
+
+
 def test_the_simulator_on_a_taken_port(tmp_path: Path) -> None:
     """It died with a traceback."""
     with socket.create_server(("127.0.0.1", 0)) as taken:

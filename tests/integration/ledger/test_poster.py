@@ -144,6 +144,7 @@ async def test_nothing_is_lost_while_the_database_is_away(
     await following
     poster.close()
     assert await posted_ids(database) == {record.request_id for record in records}
+    assert "posting works again" in caplog.text
 
 
 async def test_waiting_posts_by_itself_where_no_poster_is(database: Database, tmp_path: Path) -> None:
