@@ -23,7 +23,8 @@ class Row:
 
 
 ROWS = (
-    Row("cpu_us_per_request", "CPU per unstreamed request, us"),
+    Row("cpu_us_per_request", "CPU per unstreamed request at full load, us"),
+    Row("cpu_us_per_steady_request", "CPU per unstreamed request at one rate for all, us"),
     Row("cpu_us_per_burst_stream", "CPU per burst stream of 100 chunks, us", 0),
     Row("cpu_us_per_paced_chunk", "CPU per paced chunk, us", 2),
     Row("memory_kib_per_stream", "memory per open stream, KiB"),
@@ -38,6 +39,7 @@ CHECKS = (
     Row("paced_core_share", "paced: share of its core the subject used", 2, ratio=False),
     Row("paced_pace_share", "paced: share of the engine's steps that arrived in time", 3, ratio=False),
     Row("paced_events_per_read", "paced: events that reached the client together", 2, ratio=False),
+    Row("steady_requests_per_s", "one rate for all: requests a second", 0, ratio=False),
     Row("unary_core_share", "full load: share of its core the subject used", 2, ratio=False),
     Row("unary_engine_share", "full load: share of a core the engine used", 2, ratio=False),
     Row("paced_engine_share", "paced: share of a core the engine used", 2, ratio=False),

@@ -46,6 +46,7 @@ class Phases:
         """Runs one phase by its name (scale.PHASES)."""
         phases: dict[str, Callable[[], Figures]] = {
             "unary": self._unary,
+            "steady": self._steady,
             "burst": self._burst,
             "paced": self._paced,
             "latency": self._latency,
@@ -73,6 +74,23 @@ class Phases:
             "unary_core_share": meter.core_share,
             "unary_engine_share": meter.engine_share,
             "unary_others_share": meter.others_share,
+        }
+
+    def _steady(self) -> Figures:
+        """The same calls at one rate for every subject.
+
+        At full load a fast subject's peers are always awake, and a slower one pays for waking them: at 50,000
+        calls a second nginx needs 18 us for a call, at 5,000 about 30.
+        """
+        meter = self._meter
+        meter.begin()
+        driven = self._drive(self._scale.unary_s, pause_ms=self._scale.steady_pause_ms)
+        meter.load_ended()
+        self._subject.recorded_calls()
+        meter.end()
+        return {
+            "cpu_us_per_steady_request": meter.cpu_us / driven.calls,
+            "steady_requests_per_s": driven.calls / driven.wall_us * 1e6,
         }
 
     def _burst(self) -> Figures:
@@ -138,12 +156,13 @@ class Phases:
             "added_p99_us": percentile(through_us, 0.99) - percentile(direct_us, 0.99),
         }
 
-    def _drive(self, duration_s: float) -> wrk.Driven:
+    def _drive(self, duration_s: float, *, pause_ms: int = 0) -> wrk.Driven:
         return wrk.drive(
             self._subject.url,
             key=self._subject.key,
             connections=self._scale.unary_connections,
             duration_s=duration_s,
+            pause_ms=pause_ms,
             folder=self._folder,
         )
 

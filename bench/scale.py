@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-PHASES = ("paced", "unary", "burst", "latency")
+PHASES = ("paced", "unary", "steady", "burst", "latency")
 """In the order they run on each start. `paced` is first: heap freed by another would hide its own memory."""
 
 
@@ -15,6 +15,8 @@ class Scale:
     rounds: int
     unary_s: float = 4.0
     unary_connections: int = 32
+    steady_pause_ms: int = 8
+    """Between two calls of a connection in `steady`: with 32 connections, some 4,000 calls a second."""
     burst_streams: int = 2000
     burst_connections: int = 16
     burst_chunks: int = 100

@@ -46,11 +46,14 @@ def is_installed() -> bool:
     return shutil.which("wrk") is not None
 
 
-def drive(url: str, *, key: str, connections: int, duration_s: float, folder: Path) -> Driven:
-    """Runs wrk with one thread against the chat endpoint under `url`."""
+def drive(
+    url: str, *, key: str, connections: int, duration_s: float, folder: Path, pause_ms: int = 0
+) -> Driven:
+    """Runs wrk with one thread against the chat endpoint; a connection pauses between its calls."""
     body = wire.request_body(wire.Wanted("unary", wire.UNARY_TOKENS)).decode()
     script = folder / "call.lua"
-    script.write_text(_SCRIPT % {"body": json.dumps(body), "key": key})
+    pause = f"function delay() return {pause_ms} end\n" if pause_ms else ""
+    script.write_text(pause + _SCRIPT % {"body": json.dumps(body), "key": key})
     command = [
         "wrk",
         "-t1",

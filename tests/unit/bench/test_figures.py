@@ -43,7 +43,10 @@ def test_without_the_baseline_there_are_figures_but_no_ratios() -> None:
 
 def test_the_report_shows_medians_spreads_and_ratios() -> None:
     report = markdown(_run())
-    assert "| CPU per unstreamed request, us | 25.0 [20.0..30.0] | 90.0 [80.0..190.0] **3.60x** |" in report
+    assert (
+        "| CPU per unstreamed request at full load, us | 25.0 [20.0..30.0] | 90.0 [80.0..190.0] **3.60x** |"
+        in report
+    )
     assert report.count("every call is there") == 3
 
 
