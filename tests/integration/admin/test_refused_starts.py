@@ -20,6 +20,16 @@ def refusal(folder: Path, *arguments: str, command: str = "up", **env: str) -> s
     return done.stderr
 
 
+def _ledger_with_a_tenant(folder: Path, template: Path) -> None:
+    """A data folder whose ledger has been in use."""
+    (folder / "data").mkdir()
+    shutil.copy(template, folder / "data" / "metergate.db")
+    connection = sqlite3.connect(folder / "data" / "metergate.db")
+    connection.execute("INSERT INTO tenant (id, name, state, created_us) VALUES ('org-1', 'A', 'active', 1)")
+    connection.commit()
+    connection.close()
+
+
 @pytest.mark.parametrize("place", ["a-file", "a-file/below", "/proc/metergate"])
 def test_a_data_folder_that_cannot_be_written(tmp_path: Path, place: str) -> None:
     """A file in the way, and /proc, are closed to root as well, whom permissions do not stop."""
@@ -79,12 +89,7 @@ def test_a_url_of_no_known_database(tmp_path: Path) -> None:
 
 def test_a_lost_secret_is_not_made_anew(tmp_path: Path, sqlite_template: Path) -> None:
     """A new secret.key beside an old ledger made every key an unknown one, and nobody was told."""
-    (tmp_path / "data").mkdir()
-    shutil.copy(sqlite_template, tmp_path / "data" / "metergate.db")
-    connection = sqlite3.connect(tmp_path / "data" / "metergate.db")
-    connection.execute("INSERT INTO tenant (id, name, state, created_us) VALUES ('org-1', 'A', 'active', 1)")
-    connection.commit()
-    connection.close()
+    _ledger_with_a_tenant(tmp_path, sqlite_template)
     assert "secret.key is gone" in refusal(tmp_path, *FREE_PORTS)
     assert not (tmp_path / "data" / "secret.key").exists()
 
@@ -93,13 +98,8 @@ def test_a_secret_that_cannot_be_one_is_refused_before_anything_starts(
     tmp_path: Path, sqlite_template: Path
 ) -> None:
     """Each process found it for itself, the control plane with sixty lines of traceback, again and again."""
-    (tmp_path / "data").mkdir()
-    shutil.copy(sqlite_template, tmp_path / "data" / "metergate.db")
+    _ledger_with_a_tenant(tmp_path, sqlite_template)
     (tmp_path / "data" / "secret.key").write_text("abc")
-    connection = sqlite3.connect(tmp_path / "data" / "metergate.db")
-    connection.execute("INSERT INTO tenant (id, name, state, created_us) VALUES ('org-1', 'A', 'active', 1)")
-    connection.commit()
-    connection.close()
     assert "holds no key" in refusal(tmp_path, *FREE_PORTS)
 
 
