@@ -44,7 +44,6 @@ class Backend:
     pool: Pool
     healthy: bool | None = None
     """None: not probed yet."""
-    fault: str = ""
     models: dict[str, Model] = field(default_factory=dict)
     fingerprints: dict[str, str] = field(default_factory=dict)
 
@@ -146,7 +145,7 @@ class Backends:
             if backend.healthy is False:
                 _log.warning("engine %s answers again", backend.url)
             backend.models = models
-        backend.healthy, backend.fault = not fault, fault
+        backend.healthy = not fault
         self._index()
 
     def _read(self, answer: Any) -> dict[str, Model]:

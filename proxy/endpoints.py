@@ -20,7 +20,6 @@ class Endpoint:
     engine_path: str
     table: fields.FieldTable
     input_field: str
-    streams: bool = True
 
 
 CHAT: Final = Endpoint(
@@ -29,11 +28,7 @@ CHAT: Final = Endpoint(
 COMPLETIONS: Final = Endpoint(
     "completions", "/v1/completions", "/v1/completions", fields.COMPLETIONS, "prompt"
 )
-EMBEDDINGS: Final = Endpoint(
-    "embeddings", "/v1/embeddings", "/v1/embeddings", fields.EMBEDDINGS, "input", streams=False
-)
-GENERATE: Final = Endpoint(
-    "generate", "/generate", "/v1/completions", fields.GENERATE, "prompt", streams=False
-)
+EMBEDDINGS: Final = Endpoint("embeddings", "/v1/embeddings", "/v1/embeddings", fields.EMBEDDINGS, "input")
+GENERATE: Final = Endpoint("generate", "/generate", "/v1/completions", fields.GENERATE, "prompt")
 
 ENDPOINTS: Final = {endpoint.path: endpoint for endpoint in (CHAT, COMPLETIONS, EMBEDDINGS, GENERATE)}
