@@ -15,7 +15,7 @@ REQUEST_PREFIX = "req_"
 # A request id must be unlike any other, but opens nothing: it need not be unguessable. The system seeds it.
 _random = random.Random()  # noqa: S311
 
-Prefix = Literal["org-", "proj_", "key_", "adminkey_", "svc_acct_", "user-", "price_"]
+Prefix = Literal["org-", "proj_", "key_", "adminkey_", "svc_acct_", "user-", "price_", "limit_", "holder_"]
 
 
 def new_id(prefix: Prefix) -> str:

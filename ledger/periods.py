@@ -27,6 +27,19 @@ def month_span(month: str) -> tuple[int, int]:
     return to_us(begin), to_us(end)
 
 
+def month_span_at(at_us: int) -> tuple[int, int]:
+    """The span of the UTC month that an instant is in."""
+    at = from_us(at_us)
+    begin = datetime(at.year, at.month, 1, tzinfo=UTC)
+    return to_us(begin), to_us(begin.replace(year=at.year + at.month // 12, month=at.month % 12 + 1))
+
+
+def day_span(at_us: int) -> tuple[int, int]:
+    """The span of the UTC day that an instant is in."""
+    begin_us = at_us - at_us % DAY_US
+    return begin_us, begin_us + DAY_US
+
+
 def to_us(at: datetime) -> int:
     """Microseconds since the epoch of an aware datetime, exact."""
     since = at - _EPOCH

@@ -110,6 +110,7 @@ def _usage_row(record: CallRecord, price_book: PriceBook, now_us: int) -> tuple[
         price_book.currency if price is None else price.currency,
         None if price is None else price.id,
         now_us,
+        record.end_user,
     )
 
 

@@ -5,6 +5,7 @@ Pure. What admits and settles a call needs this and not the tables behind it; le
 
 from dataclasses import dataclass
 
+from ledger.limits import Limit
 from ledger.states import KeyState, ProjectState, TenantState
 
 
@@ -19,6 +20,8 @@ class Principal:
     project_state: ProjectState
     key_state: KeyState
     expires_us: int | None
+    limits: tuple[Limit, ...] = ()
+    """Every limit that can concern a call of this key."""
 
     def is_active(self, now_us: int) -> bool:
         """Whether calls may come in: active on every level and not expired."""

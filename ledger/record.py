@@ -1,10 +1,12 @@
-"""The settled call as it waits in the journal: who called what, how it ended, what it used.
+"""What waits in the journal: settled calls (who called what, how it ended, what it used), and ends of
+workers.
 
 Pure. The record is encoded as an array, so the order of its fields is the format: new fields are appended,
 with a default, and none is ever moved or removed. It must never hold a prompt, a completion or a secret.
 """
 
 from enum import StrEnum
+from typing import NamedTuple
 
 import msgspec
 
@@ -19,10 +21,24 @@ class Ending(StrEnum):
     ENGINE_DIED = "engine_died"
     ENGINE_HUNG = "engine_hung"
     STOPPED = "stopped"  # cut short, because the proxy was shutting down
+    LIMIT_REACHED = "limit_reached"  # ended cleanly, because a hard limit had nothing left
+
+
+class Charge(NamedTuple):
+    """What a call takes from its worker's leases on one balance, in the limit's unit."""
+
+    limit_id: str
+    end_user: str
+    window_us: int
+    amount: int
 
 
 class CallRecord(msgspec.Struct, frozen=True, array_like=True):
-    """One settled call. Times are microseconds since the Unix epoch; `first_byte_us` 0 means none came."""
+    """One settled call. Times are microseconds since the Unix epoch; `first_byte_us` 0 means none came.
+
+    `end_user`: the app's own user, as the request named it. `holder_id`: who held the leases that `charges`
+    are taken from.
+    """
 
     request_id: str
     started_us: int
@@ -41,8 +57,22 @@ class CallRecord(msgspec.Struct, frozen=True, array_like=True):
     cached_prompt_tokens: int
     completion_tokens: int
     first_byte_us: int = 0
+    end_user: str = ""
+    holder_id: str = ""
+    charges: tuple[Charge, ...] = ()
 
     @property
     def usage(self) -> Usage:
         """The three counts as one value."""
         return Usage(self.prompt_tokens, self.cached_prompt_tokens, self.completion_tokens)
+
+
+class HolderEnded(msgspec.Struct, frozen=True, array_like=True):
+    """A worker's last line in its journal, written by itself or by its successor: whoever posts it knows
+    that every record of that holder has been posted, and gives its leases back.
+    """
+
+    holder_id: str
+
+
+Entry = CallRecord | HolderEnded

@@ -2,6 +2,7 @@
 
 from ledger.tables.base import Table
 from ledger.tables.changes import Change
+from ledger.tables.limits import Lease, LeaseHolder, LimitBalance, LimitEvent, LimitRate, UsageLimit
 from ledger.tables.prices import PriceVersion
 from ledger.tables.tenancy import AdminKey, ApiKey, Project, Tenant
 from ledger.tables.usage import UsageHour, UsageRow
@@ -10,10 +11,16 @@ __all__ = [
     "AdminKey",
     "ApiKey",
     "Change",
+    "Lease",
+    "LeaseHolder",
+    "LimitBalance",
+    "LimitEvent",
+    "LimitRate",
     "PriceVersion",
     "Project",
     "Table",
     "Tenant",
     "UsageHour",
+    "UsageLimit",
     "UsageRow",
 ]

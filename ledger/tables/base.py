@@ -54,6 +54,12 @@ class Picos(TypeDecorator[int]):
         return None if value is None else int(value)
 
 
+class Amount(Picos):
+    """An exact amount of a limit, in its own unit: picos, tokens, requests or calls."""
+
+    cache_ok = True
+
+
 class StateText(TypeDecorator[StrEnum]):
     """A StrEnum kept as its text: a new member needs no migration, an unknown one fails when it is read."""
 

@@ -51,6 +51,7 @@ class UsageRow(Table, table=True):
     currency: str = Field(max_length=3)
     price_version_id: str | None = None
     posted_us: int = Field(sa_type=BigInteger)
+    end_user: str = Field(default="")
 
 
 class UsageHour(Table, table=True):
