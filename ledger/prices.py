@@ -17,6 +17,7 @@ from sqlmodel import col, select
 from ledger import changes
 from ledger.errors import NotFound, Refused
 from ledger.ids import new_id
+from ledger.limits import FOREVER_US
 from ledger.money import PRICE_MICROS_MAX, Rates
 from ledger.tables.prices import PriceVersion
 from ledger.tables.tenancy import Tenant
@@ -135,6 +136,16 @@ class PriceBook:
         """The version that rates a call that started at `at_us`; None when the model is free then."""
         own = self._at((model, tenant_id), at_us)
         return own if own is not None else self._at((model, None), at_us)
+
+    def holds_until(self, model: str, tenant_id: str, at_us: int) -> int:
+        """When the next known version begins that could rate the model differently."""
+        until_us = FOREVER_US
+        for key in ((model, tenant_id), (model, None)):
+            begins = self._begins.get(key, [])
+            place = bisect.bisect_right(begins, at_us)
+            if place < len(begins):
+                until_us = min(until_us, begins[place])
+        return until_us
 
     def _at(self, key: tuple[str, str | None], at_us: int) -> PriceVersion | None:
         begins = self._begins.get(key)

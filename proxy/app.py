@@ -99,12 +99,28 @@ class DataPlane:
         principal = await self._authenticate(scope, answer)
         body = await self._body(scope, receive)
         call = read_call(endpoint, body, self._limits, self._backends.only_model())
-        self._admission.admit(principal, call)
+        admission, started_us = self._admission, self._now_us()
+        admission.check(principal, call)
+        hold = None
+        if (plan := admission.plan(principal, call, started_us)) is not None:
+            hold = admission.take(plan, call, len(body))
+            if hold is None:
+                call, hold = await admission.obtain(plan, call, len(body))
         settlement = Settlement(
-            self._settled, self._metrics.settled, self._now_us, answer.request_id, principal, call
+            self._settled,
+            self._metrics.settled,
+            self._now_us,
+            answer.request_id,
+            principal,
+            call,
+            started_us,
+            hold,
         )
-        sent = call.engine_body(self._salt_of(principal.tenant_id))
-        await self._relay.carry(call, sent, settlement, answer, receive)
+        try:
+            sent = call.engine_body(self._salt_of(principal.tenant_id))
+            await self._relay.carry(call, sent, settlement, answer, receive, hold)
+        finally:
+            settlement.close()
 
     async def _authenticate(self, scope: dict[str, Any], answer: Answer) -> Principal:
         secret = headers.secret_in(scope["headers"])

@@ -78,6 +78,7 @@ class Backends:
         self._models: list[Model] = []
         self._serving: dict[str, list[Backend]] = {}
         self._known: set[str] = set()
+        self._contexts: dict[str, int] = {}
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -107,6 +108,10 @@ class Backends:
         """The model's id, where there is just one."""
         return self._models[0].id if len(self._models) == 1 else None
 
+    def context_tokens(self, model: str) -> int | None:
+        """The longest context of the model that any engine tells; None where none does."""
+        return self._contexts.get(model)
+
     def any_healthy(self) -> bool:
         """Whether any engine answers."""
         return any(backend.healthy for backend in self.all)
@@ -129,6 +134,11 @@ class Backends:
                     found.setdefault(model.id, model)
                     self._serving.setdefault(model.id, []).append(backend)
         self._models = [found[name] for name in sorted(found)]
+        self._contexts = {}
+        for backend in self.all:
+            for model in backend.models.values():
+                if model.max_model_len:
+                    self._contexts[model.id] = max(model.max_model_len, self._contexts.get(model.id, 0))
         self._known = {model for backend in self.all for model in backend.models}
 
     async def _probe(self, backend: Backend) -> None:

@@ -20,6 +20,8 @@ from proxy.stream import UsageWish
 _decode: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.Encoder().encode
 
+END_USER_CHARS_MAX: Final = 200
+
 _ASK_USAGE: Final = {"include_usage": True, "continuous_usage_stats": True}
 
 
@@ -28,7 +30,8 @@ class Call:
     """What one request asks for, as far as the proxy has to know.
 
     `choices`: all the answers it will get, over all prompts. `silence`, `hide_reasoning`: see
-    `CompletionStream`. `fields`: what goes to the engine, but for the cache's salt.
+    `CompletionStream`. `fields`: what goes to the engine, but for the cache's salt. `end_user`: the app's own
+    user, as far as the ledger keeps it.
     """
 
     endpoint: Endpoint
@@ -40,6 +43,7 @@ class Call:
     silence: bool
     hide_reasoning: bool
     fields: dict[str, Any]
+    end_user: str = ""
 
     def engine_body(self, salt: str | None) -> bytes:
         """The body for the engine. `salt` is the tenant's, or None where the prefix cache is shared.
@@ -79,7 +83,15 @@ def read_call(endpoint: Endpoint, body: bytes, limits: Limits, only_model: str |
         fields["stream_options"] = _ASK_USAGE
         if endpoint is CHAT:
             silence, hide_reasoning = _ask_for_silent_tokens(fields)
-    return Call(endpoint, model, stream, wish, n, choices, silence, hide_reasoning, fields)
+    user = _end_user(fields.get("user"))
+    return Call(endpoint, model, stream, wish, n, choices, silence, hide_reasoning, fields, user)
+
+
+def _end_user(user: Any) -> str:
+    """The request's `user` as a name for the ledger; "" where it is none."""
+    if not isinstance(user, str):
+        return ""
+    return user[:END_USER_CHARS_MAX].replace("\0", "")
 
 
 def _object(body: bytes) -> dict[str, Any]:

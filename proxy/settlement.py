@@ -17,6 +17,7 @@ from ledger.principal import Principal
 from ledger.record import CallRecord, Ending
 from ledger.usage import Usage, UsageSource
 from proxy.call import Call
+from proxy.hold import Hold
 
 RETRY_SECONDS: Final = 0.5
 
@@ -83,6 +84,7 @@ class Settlement:
 
     __slots__ = (
         "_call",
+        "_hold",
         "_journal",
         "_now_us",
         "_observe",
@@ -102,14 +104,17 @@ class Settlement:
         request_id: str,
         principal: Principal,
         call: Call,
+        started_us: int,
+        hold: Hold | None = None,
     ) -> None:
         self._journal = journal
         self._observe = observe
         self._now_us = now_us
         self._principal = principal
         self._call = call
+        self._hold = hold
         self.request_id = request_id
-        self.started_us = now_us()
+        self.started_us = started_us
         self.first_byte_us = 0
         self.backend_url = ""
         self.record: CallRecord | None = None
@@ -123,10 +128,16 @@ class Settlement:
         """Notes the engine's first byte."""
         self.first_byte_us = self._now_us()
 
+    def close(self) -> None:
+        """The call is over; if it came to nothing, what it held goes back."""
+        if self.record is None and self._hold is not None:
+            self._hold.release()
+            self._hold = None
+
     def settle(self, ending: Ending, status: int, usage: Usage, source: UsageSource) -> None:
         """Writes the call into the journal. `status` is what the client was answered."""
         assert self.record is None, "a call is settled once"
-        principal, call = self._principal, self._call
+        principal, call, hold = self._principal, self._call, self._hold
         self.record = CallRecord(
             request_id=self.request_id,
             started_us=self.started_us,
@@ -145,6 +156,9 @@ class Settlement:
             cached_prompt_tokens=usage.cached_prompt_tokens,
             completion_tokens=usage.completion_tokens,
             first_byte_us=self.first_byte_us,
+            end_user=call.end_user,
+            holder_id=hold.holder_id if hold else "",
+            charges=hold.settle(usage) if hold else (),
         )
         self._journal.append(self.record)
         self._observe(self.record)

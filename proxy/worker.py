@@ -23,17 +23,20 @@ from ledger.errors import LedgerError
 from ledger.journal.segments import worker_folder
 from ledger.journal.writer import JournalWriter
 from ledger.secret_key import pepper
-from proxy.admission import Admission
+from proxy.admission import Admission, Limits
 from proxy.app import DataPlane
 from proxy.auth import Authenticator
 from proxy.backends import Backends
 from proxy.config import ProxySettings, UnpricedModels
-from proxy.fields import Limits
+from proxy.fields import Limits as FieldLimits
+from proxy.leasing import LeaseDesk
 from proxy.metrics import Metrics
+from proxy.plans import PlanBook
 from proxy.priced import PricedModels
 from proxy.relay import Relay
 from proxy.server import Server
 from proxy.settlement import SettledCalls
+from proxy.tokenizing import PromptCounter
 from proxy.upstream import Timeouts
 
 _log = logging.getLogger("metergate.worker")
@@ -75,8 +78,12 @@ async def serve(settings: ProxySettings, worker: int, listener: socket.socket) -
     priced = PricedModels(database, now_us)
     authenticator.on_change.append(priced.changed)
     relay = Relay(backends)
+    desk = LeaseDesk(database, worker, now_us, journal.begin_holder, metrics.exchanged)
+    plans = PlanBook(desk, priced.rates_of)
+    priced.on_change.append(plans.forget)
     admission = Admission(
         backends,
+        Limits(desk, plans, PromptCounter(backends).count, settings.currency, metrics.refused),
         has_room=settled.has_room,
         is_priced=priced.is_priced,
         refuse_unpriced=settings.unpriced_models is UnpricedModels.REFUSE,
@@ -88,7 +95,7 @@ async def serve(settings: ProxySettings, worker: int, listener: socket.socket) -
         relay=relay,
         settled=settled,
         metrics=metrics,
-        limits=Limits(settings.max_choices, settings.max_prompts, frozenset(settings.extra_fields)),
+        limits=FieldLimits(settings.max_choices, settings.max_prompts, frozenset(settings.extra_fields)),
         max_body_bytes=settings.max_body_bytes,
         max_header_bytes=settings.max_header_bytes,
         salt_of=cache_salts(secret, isolate=settings.isolate_prefix_cache),
@@ -98,6 +105,7 @@ async def serve(settings: ProxySettings, worker: int, listener: socket.socket) -
     try:
         await authenticator.start()
         await priced.start()
+        await desk.start()
         await backends.start()
         await metrics.start()
         gc.collect()
@@ -107,6 +115,7 @@ async def serve(settings: ProxySettings, worker: int, listener: socket.socket) -
         await metrics.stop()
         await priced.stop()
         await authenticator.stop()
+        await desk.stop()
         await backends.stop()
         settled.close()
         await database.close()
