@@ -1,4 +1,4 @@
-"""What is left of the rates that a call counts against, as OpenAI's headers tell it. pure.
+"""What is left of the rates that a call counts against, as OpenAI's headers tell it. Pure.
 
 Owns the names of the headers and the form of a duration, which is Go's: `12ms`, `1s`, `6m0s`, `1h0m0s`. The
 SDKs and the gateways that read these headers parse it so. Runs for every call with a limit: under 2 us. Must
