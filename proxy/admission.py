@@ -21,9 +21,11 @@ from proxy.allowances import Account, Shortage
 from proxy.backends import Backends
 from proxy.call import Call, capped
 from proxy.errors import ApiError, EngineUnavailable, LedgerUnavailable, Stopping, model_unknown
+from proxy.headers import Headers
 from proxy.hold import BLOCK_TOKENS, MARGIN_TOKENS, Hold
 from proxy.leasing import LeaseDesk, LeasesUnknown
 from proxy.plans import Need, Plan, PlanBook, Term
+from proxy.ratelimit_headers import RateStanding, rate_limit_headers
 
 ROUNDS_MAX: Final = 8
 """How often a call goes to the ledger before it is told to come again: others may take what it was given."""
@@ -38,7 +40,7 @@ FIRST_TOKENS: Final = 2 * MARGIN_TOKENS
 """Each choice of a stream begins with at least so many."""
 
 SLOT_RETRY_US: Final = 500_000
-BUSY_RETRY_US: Final = 1_000_000
+"""When to come again for a slot: nobody knows which running call will end first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +132,11 @@ class Admission:
         term = next(iter(taking.short()), plan.hard[0])
         raise self._error(taking, term, Shortage.BUSY)
 
+    def headers(self, plan: Plan) -> Headers:
+        """The headers that tell the app how much it may still do."""
+        now_us = self._limits.desk.now_us()
+        return rate_limit_headers(_standing(plan.requests, now_us), _standing(plan.tokens, now_us))
+
     def _taking(self, plan: Plan, call: Call, body_bytes: int) -> "_Taking":
         context = self._backends.context_tokens(call.model)
         return _Taking(self._limits.desk, plan, call, body_bytes, context)
@@ -149,7 +156,16 @@ class Admission:
         if reason is Shortage.EXHAUSTED:
             used = account.balance.used if account.balance else 0
             return limit_errors.quota_exhausted(limit, used, self._limits.currency, account.until_us, now_us)
-        return limit_errors.busy(limit, account.used, self._limits.currency, BUSY_RETRY_US)
+        balance = account.balance
+        used, held = (balance.used, balance.leased) if balance else (0, 0)
+        return limit_errors.busy(limit, used, held, self._limits.currency)
+
+
+def _standing(term: Term | None, now_us: int) -> RateStanding | None:
+    if term is None:
+        return None
+    account = term.account
+    return RateStanding(term.limit.max_value, account.remaining(now_us), account.reset_us(now_us))
 
 
 class _Taking:

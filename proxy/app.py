@@ -104,8 +104,11 @@ class DataPlane:
         hold = None
         if (plan := admission.plan(principal, call, started_us)) is not None:
             hold = admission.take(plan, call, len(body))
-            if hold is None:
-                call, hold = await admission.obtain(plan, call, len(body))
+            try:
+                if hold is None:
+                    call, hold = await admission.obtain(plan, call, len(body))
+            finally:
+                answer.limits = admission.headers(plan)
         settlement = Settlement(
             self._settled,
             self._metrics.settled,
