@@ -171,7 +171,7 @@ def _standing(term: Term | None, now_us: int) -> RateStanding | None:
 class _Taking:
     """One call on its way to its hold: what it needs, first by bounds, then exactly."""
 
-    __slots__ = ("_desk", "_least", "_now_us", "_plan", "_wanted", "call", "is_exact", "need")
+    __slots__ = ("_desk", "_first", "_least", "_now_us", "_plan", "_wanted", "call", "is_exact", "need")
 
     def __init__(
         self, desk: LeaseDesk, plan: Plan, call: Call, body_bytes: int, context_tokens: int | None
@@ -182,7 +182,7 @@ class _Taking:
         self.call = call
         self.is_exact = False
         self.need = Need()
-        self._least = self._wanted = 0
+        self._first = self._least = self._wanted = 0
         if plan.counts_tokens:
             prompt = bounds.prompt_tokens_max(call, body_bytes, context_tokens)
             self._know(prompt, context_tokens)
@@ -195,6 +195,7 @@ class _Taking:
         self._wanted = bounds.completion_tokens_max(self.call, prompt if self.is_exact else 0, context_tokens)
         choices, is_stream = self.call.choices, self.call.stream
         first = min(self._wanted, choices * (BLOCK_TOKENS + MARGIN_TOKENS)) if is_stream else self._wanted
+        self._first = first
         self._least = min(self._wanted, choices * (FIRST_TOKENS if is_stream else 1))
         self.need.prompt_tokens = prompt
         self.need.completion_tokens = first
@@ -245,7 +246,9 @@ class _Taking:
         need, call = self.need, self.call
         most = self._wanted
         if call.stream:
-            if self.is_exact:
+            if self.is_exact and need.completion_tokens < self._first:
+                most = need.completion_tokens  # too little to end the stream in time: the engine ends it
+            elif self.is_exact:
                 for term in self._plan.budgets:
                     if term.per_completion and term.account.balance:
                         room = term.account.balance.unspent - term.amount(need.prompt_tokens, 0)

@@ -33,6 +33,9 @@ MARGIN_SECONDS: Final = 0.3
 MARGIN_TOKENS: Final = 4
 """The margin of each choice before its pace is known."""
 
+PACE_US_MIN: Final = 20_000
+"""Tokens that came at once came in no less than this."""
+
 NEVER: Final = 1 << 62
 
 
@@ -79,12 +82,12 @@ class Hold:
         now_us = self._desk.now_us()
         if not self._since_us:
             self._since_us = now_us
-        pace = completion_tokens / max(now_us - self._since_us, 100_000) * 1e6
+        pace = completion_tokens / max(now_us - self._since_us, PACE_US_MIN) * 1e6
         margin = self._choices * MARGIN_TOKENS + int(pace * MARGIN_SECONDS)
         ahead = max(self._choices * BLOCK_TOKENS, int(pace * AHEAD_SECONDS))
         self._prompt = prompt_tokens or self._prompt
         wanted = min(self._most, completion_tokens + margin + ahead)
-        short = self._extend(wanted, now_us)
+        short = self._extend(wanted, completion_tokens + margin, now_us)
         if self.covered >= self._most:
             self.trigger = NEVER
             return True
@@ -115,8 +118,12 @@ class Hold:
             term.account.settle(amount, 0)
             self._desk.touch(term.account)
 
-    def _extend(self, wanted: int, now_us: int) -> list[Shortage]:
-        """Covers as much of `wanted` as our hands have, asks for the rest, and says why any is lacking."""
+    def _extend(self, wanted: int, safe: int, now_us: int) -> list[Shortage]:
+        """Covers as much of `wanted` as our hands have, asks for the rest, and says why any is lacking.
+
+        The least that is asked for makes the stream `safe` again: less would only put off its end, at the
+        cost of its margin.
+        """
         fits = wanted
         for term, held in zip(self._terms, self._amounts, strict=True):
             if term.is_budget and term.per_completion:
@@ -126,12 +133,13 @@ class Hold:
         if fits >= wanted:
             return []
         short = []
+        few_tokens = self._choices * MARGIN_TOKENS + max(0, safe - self.covered)
         for term in self._plan.budgets:
             lacks = (wanted - self.covered) * term.per_completion - term.account.available
             if lacks > 0:
                 account = term.account
-                few = min(lacks, self._choices * MARGIN_TOKENS * term.per_completion)
-                reason = account.shortage(few, now_us)
+                few = min(lacks, few_tokens * term.per_completion)
+                reason = account.shortage(account.available + few, now_us)
                 short.append(reason)
                 if reason is Shortage.UNKNOWN:
                     self._desk.ask(account, few, lacks)

@@ -107,11 +107,9 @@ class LeaseDesk:
         self._due.set()
 
     def ask(self, account: Account, least: int, most: int) -> None:
-        """Asks in the background; `Account.granted` is told the answer."""
-        known = self._wishes.get(account)
-        self._wishes[account] = (least, most) if known is None else (known[0], known[1] + most)
-        self._active.add(account)
-        self._due.set()
+        """Asks in the background; `Account.granted` is told the answer. Asking twice is asking once."""
+        first, known = self._wishes.get(account, (least, 0))
+        self._wish(account, first, max(known, most))
 
     async def fetch(self, wishes: Iterable[tuple[Account, int, int]]) -> None:
         """Asks for (account, least, most), and waits for the answers. Raises LeasesUnknown.
@@ -121,7 +119,8 @@ class LeaseDesk:
         if self.now_us() < self._failed_until_us:
             raise LeasesUnknown
         for account, least, most in wishes:
-            self.ask(account, least, most)
+            first, known = self._wishes.get(account, (least, 0))
+            self._wish(account, first or least, known + most)
         if self._round is None:
             self._round = asyncio.get_running_loop().create_future()
         try:
@@ -136,6 +135,11 @@ class LeaseDesk:
         return self._failed_until_us > 0
 
     # Within.
+
+    def _wish(self, account: Account, least: int, most: int) -> None:
+        self._wishes[account] = (least, most)
+        self._active.add(account)
+        self._due.set()
 
     async def _register(self) -> None:
         async with self._database.write() as session:
