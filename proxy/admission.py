@@ -186,7 +186,7 @@ class _Taking:
         if plan.counts_tokens:
             prompt = bounds.prompt_tokens_max(call, body_bytes, context_tokens)
             self._know(prompt, context_tokens)
-            likely = LIKELY_TOKENS * call.choices if not bounds.is_capped(call) else self._wanted
+            likely = self._wanted if bounds.is_bounded(call) else LIKELY_TOKENS * call.choices
             self.need.likely_prompt_tokens = -(-prompt // BYTES_PER_TOKEN)
             self.need.likely_completion_tokens = min(self._wanted, likely)
 

@@ -80,10 +80,12 @@ class Backends:
         self._known: set[str] = set()
         self._contexts: dict[str, int] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self.client: httpx.AsyncClient
+        """For what is off the hot path; knows the engines' key."""
 
     async def start(self) -> None:
         """Probes every engine once, then goes on in the background."""
-        self._client = httpx.AsyncClient(
+        self.client = httpx.AsyncClient(
             headers=self._headers, timeout=_PROBE_TIMEOUT_SECONDS, verify=self._tls or True, trust_env=False
         )
         await asyncio.gather(*(self._probe(backend) for backend in self.all))
@@ -98,7 +100,7 @@ class Backends:
                 await task
         for backend in self.all:
             backend.pool.close()
-        await self._client.aclose()
+        await self.client.aclose()
 
     def models(self) -> list[Model]:
         """The models that some healthy engine serves, by id."""
@@ -143,7 +145,7 @@ class Backends:
 
     async def _probe(self, backend: Backend) -> None:
         try:
-            answer = await self._client.get(f"{backend.url}/v1/models")
+            answer = await self.client.get(f"{backend.url}/v1/models")
             fault = "" if answer.status_code == 200 else f"answers {answer.status_code} on /v1/models"
             models = {} if fault else self._read(answer.json())
         except (httpx.HTTPError, httpx.InvalidURL, LookupError, *_NO_LIST) as error:

@@ -6,13 +6,13 @@ escaped names) makes the engine read another request than the one that is metere
 beyond the salt it is handed.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any, Final
 
 import msgspec
 
-from proxy.endpoints import CHAT, COMPLETIONS, GENERATE, Endpoint
+from proxy.endpoints import CHAT, COMPLETIONS, EMBEDDINGS, GENERATE, Endpoint
 from proxy.errors import BodyUnreadable, FieldMissing, FieldRefused
 from proxy.fields import Limits, prompts_in
 from proxy.stream import UsageWish
@@ -21,6 +21,9 @@ _decode: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.Encoder().encode
 
 END_USER_CHARS_MAX: Final = 200
+
+COMPLETIONS_DEFAULT_TOKENS: Final = 16
+"""`max_tokens` of /v1/completions where it is not given, in vLLM as at OpenAI."""
 
 _ASK_USAGE: Final = {"include_usage": True, "continuous_usage_stats": True}
 
@@ -92,6 +95,27 @@ def _end_user(user: Any) -> str:
     if not isinstance(user, str):
         return ""
     return user[:END_USER_CHARS_MAX].replace("\0", "")
+
+
+def capped(call: Call, completion_tokens: int) -> Call:
+    """The same call, allowed no more than so many completion tokens over all its choices, but one for each.
+
+    Nothing that the client asked for is raised; a call that asks for no more already is returned as it is.
+    For less than the call may make at the most: the engine refuses a `max_tokens` beyond its context.
+    """
+    if call.endpoint is EMBEDDINGS:
+        return call
+    each = max(1, completion_tokens // call.choices)
+    fields = call.fields
+    lowered = {
+        name: each
+        for name in ("max_tokens", "max_completion_tokens", "min_tokens")
+        if (fields.get(name) or 0) > each
+    }
+    unset = fields.get("max_tokens") is None and not fields.get("max_completion_tokens")
+    if unset and (call.endpoint is CHAT or each < COMPLETIONS_DEFAULT_TOKENS):
+        lowered["max_tokens"] = each
+    return replace(call, fields=fields | lowered) if lowered else call
 
 
 def _object(body: bytes) -> dict[str, Any]:

@@ -91,8 +91,17 @@ class Process:
 class Gate:
     """A running data plane. `data` is its data folder, with a migrated ledger in it."""
 
-    def __init__(self, data: Path, engines: list[str], *, workers: int = 1, **settings: str) -> None:
+    def __init__(
+        self,
+        data: Path,
+        engines: list[str],
+        *,
+        workers: int = 1,
+        worker_module: str = "proxy.worker",
+        **settings: str,
+    ) -> None:
         self.data = data
+        self._worker_module = worker_module
         self.words = data.parent / f"{data.name}.words"
         self._env = {
             **{name: value for name, value in os.environ.items() if not name.startswith("METERGATE_")},
@@ -122,7 +131,7 @@ class Gate:
 
     def start_worker(self, number: int) -> Process:
         fd = self._listener.fileno()
-        return self._start("proxy.worker", "--fd", str(fd), "--worker", str(number), fd=fd)
+        return self._start(self._worker_module, "--fd", str(fd), "--worker", str(number), fd=fd)
 
     @property
     def worker(self) -> Process:
@@ -250,7 +259,7 @@ def stream_body(text: str = "Tell me of the hills.", **fields: Any) -> dict[str,
 
 @contextlib.contextmanager
 def gate(
-    template: Path, folder: Path, engines: list[str], *, workers: int = 1, **settings: str
+    template: Path, folder: Path, engines: list[str], *, workers: int = 1, **settings: Any
 ) -> Iterator[Gate]:
     """A data plane of its own, on a copy of a migrated ledger."""
     data = folder / f"data{len(list(folder.iterdir()))}"
