@@ -15,12 +15,13 @@ SQLite has no partitions: there is nothing to make, and everything here says so 
 import logging
 import re
 
-from sqlalchemy import Connection, text
+from sqlalchemy import ColumnElement, Connection, text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ledger.errors import DatabaseUnusable
 from ledger.ids import id_at, id_time_us
-from ledger.periods import from_us, month_span_at
+from ledger.periods import DAY_US, month_span_at
+from ledger.periods import from_us as instant
 
 PARTITION_LOCK = 0x6D67_0004  # PostgreSQL's advisory lock that lets one maker run at a time
 LOCK_MS = 2_000  # postings that need the default partition wait behind us for as long
@@ -44,21 +45,40 @@ async def ensure_partitions(
     return await (await session.connection()).run_sync(make_partitions, now_us, months_ahead)
 
 
+def made_between(
+    request_id: ColumnElement[str], from_us: int | None, until_us: int | None
+) -> list[ColumnElement[bool]]:
+    """Conditions on the key that calls which started in [from_us, until_us) fulfil, so that PostgreSQL looks
+    into those months' partitions alone.
+
+    An id is made when a request's head has come, and the start is taken on the same host's clock once its
+    body has: between the two are milliseconds, and never more than the time that a client is given to send
+    a body. A day of margin on both sides covers that and a clock that is set meanwhile, and costs a look into
+    a neighbouring month at most.
+    """
+    conditions = []
+    if from_us is not None:
+        conditions.append(request_id >= id_at(max(0, from_us - DAY_US)))
+    if until_us is not None:
+        conditions.append(request_id < id_at(max(0, until_us + DAY_US)))
+    return conditions
+
+
 def make_partitions(connection: Connection, now_us: int, months_ahead: int = MONTHS_AHEAD) -> list[str]:
     """As ensure_partitions, for who has a connection in place of a session."""
     if connection.dialect.name != "postgresql":
         return []
+    connection.execute(text(f"SET LOCAL lock_timeout = {LOCK_MS}"))
+    # Before anything is looked at: two that have both looked would wait for each other's locks.
+    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": PARTITION_LOCK})
     wanted = [month_span_at(now_us)]
     while len(wanted) <= months_ahead:
         wanted.append(month_span_at(wanted[-1][1]))
-    lacking = _lacking(connection, [*_months_in_default(connection), *wanted])
-    if not lacking:
-        return []
-    _check_owner(connection)
-    connection.execute(text(f"SET LOCAL lock_timeout = {LOCK_MS}"))
-    connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": PARTITION_LOCK})
+    lacking = _lacking(connection, [*months_of(connection, DEFAULT), *wanted])
+    if lacking:
+        _check_owner(connection)
     made = []
-    for begin_us, end_us in _lacking(connection, lacking):
+    for begin_us, end_us in lacking:
         name = partition_name(begin_us)
         if connection.execute(text("SELECT to_regclass(:name)"), {"name": name}).scalar_one() is not None:
             _log.warning("the table %s is no partition of usage: its rows go to %s", name, DEFAULT)
@@ -70,7 +90,7 @@ def make_partitions(connection: Connection, now_us: int, months_ahead: int = MON
 
 def partition_name(month_us: int) -> str:
     """The partition of the UTC month that an instant is in."""
-    return f"{PARENT}_{from_us(month_us):%Y_%m}"
+    return f"{PARENT}_{instant(month_us):%Y_%m}"
 
 
 def is_partition(table: str) -> bool:
@@ -105,11 +125,6 @@ def _lacking(connection: Connection, months: list[tuple[int, int]]) -> list[tupl
     )
     there = {name.rpartition(".")[2] for (name,) in attached}
     return [month for month in dict.fromkeys(months) if partition_name(month[0]) not in there]
-
-
-def _months_in_default(connection: Connection) -> list[tuple[int, int]]:
-    """The months of the rows in the default partition: one look at its key for each."""
-    return months_of(connection, DEFAULT)
 
 
 def months_of(connection: Connection, table: str) -> list[tuple[int, int]]:

@@ -36,6 +36,4 @@ async def hold_to(session: AsyncSession, pepper: bytes, now_us: int) -> None:
 async def adopt(session: AsyncSession, pepper: bytes, now_us: int) -> None:
     """Take this pepper from now on: every key made with another one is given up."""
     await session.execute(delete(_CHECK))
-    await session.execute(
-        insert(_CHECK).values(id=1, digest=check_digest(pepper), created_us=now_us)
-    )
+    await session.execute(insert(_CHECK).values(id=1, digest=check_digest(pepper), created_us=now_us))

@@ -22,7 +22,9 @@ async def test_metadata_equals_head(database: Database) -> None:
         return kind != "table" or not is_partition(name or "")
 
     def differences(connection: Connection) -> list[Any]:
-        context = MigrationContext.configure(connection, opts={"compare_type": True, "include_name": is_no_partition})
+        context = MigrationContext.configure(
+            connection, opts={"compare_type": True, "include_name": is_no_partition}
+        )
         return list(compare_metadata(context, Table.metadata))
 
     async with database.read() as session:
