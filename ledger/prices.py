@@ -18,6 +18,7 @@ from ledger.errors import NotFound, Refused
 from ledger.ids import new_id
 from ledger.limits import FOREVER_US
 from ledger.money import PRICE_MICROS_MAX, Rates
+from ledger.partitions import made_between
 from ledger.tables.prices import PriceVersion
 from ledger.tables.tenancy import Tenant
 from ledger.tables.usage import UsageRow
@@ -170,6 +171,8 @@ async def _last_rated_us(
     )
     if until_us is not None:
         query = query.where(col(UsageRow.started_us) < until_us)
+    if session.get_bind().dialect.name == "postgresql":
+        query = query.where(*made_between(col(UsageRow.request_id), from_us, until_us))
     if tenant_id is not None:
         query = query.where(col(UsageRow.tenant_id) == tenant_id)
     else:

@@ -7,7 +7,7 @@ the transaction (`async with db.write() as session`) and the clock.
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
-from ledger import changes, keys
+from ledger import changes, keys, secret_check
 from ledger.errors import NotFound, Refused
 from ledger.ids import new_id
 from ledger.states import KeyState, ProjectState, TenantState
@@ -105,8 +105,9 @@ async def create_api_key(
     """A new key and its secret, which is shown once and kept nowhere.
 
     Raises NotFound for the project, Refused for the name, for an archived project, and for a key born
-    expired.
+    expired; SecretChanged for another pepper than the first key's.
     """
+    await secret_check.hold_to(session, pepper, now_us)
     project = await get_project(session, project_id)
     if project.state == ProjectState.ARCHIVED:
         raise Refused(f"project {project_id} is archived: it takes no new keys")
@@ -167,7 +168,11 @@ async def unblock_api_key(session: AsyncSession, key_id: str, now_us: int) -> Ap
 async def create_admin_key(
     session: AsyncSession, pepper: bytes, name: str, now_us: int
 ) -> tuple[AdminKey, str]:
-    """A new key of the control plane and its secret, shown once. Raises Refused for the name."""
+    """A new key of the control plane and its secret, shown once.
+
+    Raises Refused for the name, SecretChanged for another pepper than the first key's.
+    """
+    await secret_check.hold_to(session, pepper, now_us)
     secret = keys.mint(keys.ADMIN_PREFIX)
     key = AdminKey(
         id=new_id("adminkey_"),
