@@ -46,7 +46,7 @@ async def ensure_partitions(
 
 
 def made_between(
-    request_id: ColumnElement[str], from_us: int | None, until_us: int | None
+    request_id: "ColumnElement[str] | Mapped[str]", from_us: int | None, until_us: int | None
 ) -> list[ColumnElement[bool]]:
     """Conditions on the key that calls which started in [from_us, until_us) fulfil, so that PostgreSQL looks
     into those months' partitions alone.

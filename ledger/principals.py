@@ -26,7 +26,11 @@ async def find_principal(session: AsyncSession, digest: bytes) -> Principal | No
             Project.state,
             ApiKey.state,
             ApiKey.expires_us,
-        )  # type: ignore[call-overload]
+            Project.model_permissions,
+            ApiKey.model_permissions,
+            ApiKey.scopes,
+            ApiKey.networks,
+        )  # type: ignore[call-overload, misc]
         .join(Project, col(Project.id) == col(ApiKey.project_id))
         .join(Tenant, col(Tenant.id) == col(ApiKey.tenant_id))
         .where(col(ApiKey.digest) == digest)
@@ -34,6 +38,12 @@ async def find_principal(session: AsyncSession, digest: bytes) -> Principal | No
     row = (await session.execute(query)).one_or_none()
     if row is None:
         return None
-    found = Principal(*row)
-    limits = await limits_of(session, found.tenant_id, found.project_id, found.api_key_id)
-    return replace(found, limits=limits)
+    of_project, of_key, scopes, networks = row[-4:]
+    found = Principal(*row[:-4])
+    return replace(
+        found,
+        limits=await limits_of(session, found.tenant_id, found.project_id, found.api_key_id),
+        model_permissions=tuple(each for each in (of_project, of_key) if each is not None),
+        scopes=scopes,
+        networks=networks,
+    )

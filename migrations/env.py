@@ -19,7 +19,7 @@ context.configure(
     transactional_ddl=True,  # SQLite's too: the driver begins nothing by itself (ledger/database.py)
     render_as_batch=connection.dialect.name == "sqlite",
     compare_type=True,
-    include_name=lambda name, kind, _: kind != "table" or not is_partition(name),
+    include_name=lambda name, kind, _: kind != "table" or not is_partition(name or ""),
 )
 with context.begin_transaction():
     context.run_migrations()

@@ -87,6 +87,10 @@ class Admission:
             raise Stopping("This server is shutting down. Try again.")
         if not self._has_room():
             raise LedgerUnavailable("The journal is full: no call is taken that could not be recorded.")
+        if not principal.may_call(call.model):
+            raise model_unknown(call.model)
+        if not principal.may_call(call.model):
+            raise model_unknown(call.model)
         if not self._backends.known(call.model):
             if not self._backends.any_healthy():
                 raise EngineUnavailable("No engine answers at the moment. Try again.")

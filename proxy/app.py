@@ -11,8 +11,10 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from ledger.ids import new_request_id
+from ledger.permissions import Scope
 from ledger.principals import Principal
-from proxy import errors, headers, pages
+from proxy import access, errors, headers, pages
+from proxy.access import Access
 from proxy.admission import Admission
 from proxy.answer import DIRECT_WRITER, Answer, Receive, Send
 from proxy.auth import Authenticator
@@ -37,6 +39,7 @@ class DataPlane:
         self,
         *,
         authenticator: Authenticator,
+        access: Access,
         admission: Admission,
         backends: Backends,
         relay: Relay,
@@ -49,6 +52,7 @@ class DataPlane:
         now_us: Callable[[], int],
     ) -> None:
         self._authenticator = authenticator
+        self._access = access
         self._admission = admission
         self._backends = backends
         self._relay = relay
@@ -96,9 +100,10 @@ class DataPlane:
             raise errors.MethodRefused(
                 f"Not allowed to {scope['method']} on {endpoint.path}. Use POST.", allowed="POST"
             )
-        principal = await self._authenticate(scope, answer)
+        principal = await self._authenticate(endpoint.name, scope, answer)
         body = await self._body(scope, receive)
-        call = read_call(endpoint, body, self._limits, self._backends.only_model())
+        only_model = access.only_model(principal, self._backends)
+        call = read_call(endpoint, body, self._limits, only_model)
         admission, started_us = self._admission, self._now_us()
         admission.check(principal, call)
         hold = None
@@ -125,13 +130,15 @@ class DataPlane:
         finally:
             settlement.close()
 
-    async def _authenticate(self, scope: dict[str, Any], answer: Answer) -> Principal:
+    async def _authenticate(self, purpose: str, scope: dict[str, Any], answer: Answer) -> Principal:
+        """Who is calling, with a key that may be used for this and from there; `purpose`: a scope."""
         secret = headers.secret_in(scope["headers"])
         principal = self._authenticator.cached(secret)
         if principal is None:
             assert secret is not None
             principal = await self._authenticator.find(secret)
         answer.organization = principal.tenant_id
+        self._access.check(principal, purpose, scope)
         return principal
 
     async def _body(self, scope: dict[str, Any], receive: Receive) -> bytes:
@@ -176,12 +183,12 @@ class DataPlane:
             shown = docs.page(page)
             content_type, body, more = shown.content_type, shown.body, shown.headers
         else:
-            await self._authenticate(scope, answer)
-            body = self._models(page)
+            principal = await self._authenticate(Scope.MODELS, scope, answer)
+            body = self._models(page, principal)
         await answer.whole(status, content_type, body, more)
 
-    def _models(self, page: str) -> bytes:
-        models = self._backends.models()
+    def _models(self, page: str, principal: Principal) -> bytes:
+        models = access.models(principal, self._backends)
         if page == _MODELS:
             return pages.model_list(models)
         wanted = unquote(page.removeprefix(_MODELS + "/"))

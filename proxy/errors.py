@@ -8,7 +8,7 @@ Must know neither sockets nor the ledger.
     ├── BodyUnreadable  FieldMissing  FieldRefused  FieldUnsupported                400
     ├── ContextExceeded  RequestRefused                                             400
     ├── KeyMissing  KeyIncorrect                                                    401
-    ├── AccessBlocked                                                               403
+    ├── AccessBlocked  ScopeMissing  AddressRefused                                 403
     ├── PathUnknown  ModelUnknown  EndpointUnserved                                 404
     ├── MethodRefused                                                               405
     ├── BodyTooLarge  HeadTooLarge                                                  413 431
@@ -117,6 +117,24 @@ class AccessBlocked(ApiError):
     status = 403
     type = "invalid_request_error"
     code = "access_blocked"
+    should_retry = False
+
+
+class ScopeMissing(ApiError):
+    """The key may not be used for this endpoint."""
+
+    status = 403
+    type = "invalid_request_error"
+    code = "insufficient_permissions"
+    should_retry = False
+
+
+class AddressRefused(ApiError):
+    """The key may not be used from this address."""
+
+    status = 403
+    type = "invalid_request_error"
+    code = "ip_not_authorized"
     should_retry = False
 
 

@@ -23,10 +23,12 @@ from ledger.errors import LedgerError
 from ledger.journal.segments import worker_folder
 from ledger.journal.writer import JournalWriter
 from ledger.secret_key import pepper
+from proxy.access import Access
 from proxy.admission import Admission, Limits
 from proxy.app import DataPlane
 from proxy.auth import Authenticator
 from proxy.backends import Backends
+from proxy.client_address import TrustedProxies
 from proxy.config import ProxySettings, UnpricedModels
 from proxy.fields import Limits as FieldLimits
 from proxy.leasing import LeaseDesk
@@ -90,6 +92,7 @@ async def serve(settings: ProxySettings, worker: int, listener: socket.socket) -
     )
     app = DataPlane(
         authenticator=authenticator,
+        access=Access(TrustedProxies.parse(settings.trusted_proxies)),
         admission=admission,
         backends=backends,
         relay=relay,

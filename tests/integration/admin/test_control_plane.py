@@ -72,6 +72,57 @@ async def test_a_tenant_a_project_and_a_key_from_nothing_to_revoked(plane: Contr
     assert (await post(f"/admin/v1/projects/{project['id']}/archive")).json()["state"] == "archived"
 
 
+async def test_a_key_is_restricted_and_set_free_again(plane: ControlPlane) -> None:
+    """Guards against a PATCH that takes away what it did not name."""
+    post, patch = plane.client.post, plane.client.patch
+    tenant = (await post("/admin/v1/tenants", json={"name": "Acme"})).json()
+    models = {"mode": "allow_list", "model_ids": ["gpt-*"]}
+    order = {"name": "Chat", "model_permissions": models}
+    project = (await post(f"/admin/v1/tenants/{tenant['id']}/projects", json=order)).json()
+    assert project["model_permissions"] == models
+    told = {"model_permissions": {"mode": "deny_list", "model_ids": ["*-large"]},
+            "scopes": ["models", "embeddings"], "cidrs": ["192.0.2.1"]}  # fmt: skip
+    made = (await post(f"/admin/v1/projects/{project['id']}/keys", json=told)).json()
+    shown = {**told, "scopes": ["embeddings", "models"], "cidrs": ["192.0.2.1/32"]}
+    assert {name: made[name] for name in told} == shown
+    url = f"/admin/v1/keys/{made['id']}"
+    changed = (await patch(url, json={"scopes": ["models"]})).json()
+    assert {name: changed[name] for name in told} == {**shown, "scopes": ["models"]}
+    assert (await patch(url, json={})).json() == changed
+    freed = (await patch(url, json=dict.fromkeys(told))).json()
+    assert {name: freed[name] for name in told} == dict.fromkeys(told)
+    assert (await plane.client.get(url)).json() == freed
+    project_url = f"/admin/v1/projects/{project['id']}"
+    assert (await patch(project_url, json={})).json()["model_permissions"] == models
+    assert (await patch(project_url, json={"model_permissions": None})).json()["model_permissions"] is None
+    assert (await patch("/admin/v1/keys/key_none", json={})).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("told", "code", "said"),
+    [
+        ({"cidrs": ["10.0.0.1/8"]}, "refused", "write 10.0.0.0/8"),
+        ({"cidrs": ["10.0.0.1"] * 101}, "invalid_value", "cidrs"),
+        ({"scopes": ["everything"]}, "invalid_value", "'chat.completions'"),
+        ({"model_permissions": {"mode": "allow_list", "model_ids": [""]}}, "refused", "1 to 256"),
+        ({"model_permissions": {"mode": "some", "model_ids": []}}, "invalid_value", "'deny_list'"),
+        ({"model_permissions": {"mode": "allow_list"}}, "invalid_value", "model_ids"),
+        ({"model_permission": None}, "invalid_value", "model_permission"),
+    ],
+)
+async def test_a_restriction_that_cannot_be_is_refused(
+    plane: ControlPlane, told: dict[str, object], code: str, said: str
+) -> None:
+    """Guards against a mistyped restriction that silently is none."""
+    async with plane.database.write() as session:
+        tenant = await tenancy.create_tenant(session, "Acme", 1)
+        project = await tenancy.create_project(session, tenant.id, "p", 1)
+    answer = await plane.client.post(f"/admin/v1/projects/{project.id}/keys", json=told)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, code)
+    assert said in answer.json()["error"]["message"]
+    assert (await plane.client.get(f"/admin/v1/projects/{project.id}/keys")).json()["data"] == []
+
+
 async def test_a_price_is_written_in_decimals_and_comes_back_the_same(plane: ControlPlane) -> None:
     order = {"model": "m", "input": "0.15", "output": "0.6", "effective_from": "2030-01-01T00:00:00Z"}
     made = (await plane.client.post("/admin/v1/prices", json=order)).json()
