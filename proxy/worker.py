@@ -29,6 +29,7 @@ from proxy.auth import Authenticator
 from proxy.backends import Backends
 from proxy.config import ProxySettings, UnpricedModels
 from proxy.fields import Limits
+from proxy.key_page import KeyPage
 from proxy.metrics import Metrics
 from proxy.priced import PricedModels
 from proxy.relay import Relay
@@ -86,6 +87,12 @@ async def serve(settings: ProxySettings, worker: int, listener: socket.socket) -
         admission=admission,
         backends=backends,
         relay=relay,
+        key_page=KeyPage(
+            database,
+            models_of=lambda principal: [model.id for model in backends.models()],
+            currency=settings.currency,
+            now_us=now_us,
+        ),
         settled=settled,
         metrics=metrics,
         limits=Limits(settings.max_choices, settings.max_prompts, frozenset(settings.extra_fields)),
