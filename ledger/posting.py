@@ -16,14 +16,14 @@ from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Table as SqlTable
-from sqlalchemy import text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
+from ledger import book_lock
 from ledger.errors import DatabaseUnusable
 from ledger.money import rate
-from ledger.prices import PRICE_LOCK, PriceBook, rates_of
+from ledger.prices import PriceBook, rates_of
 from ledger.record import CallRecord
 from ledger.tables import Table
 
@@ -66,8 +66,7 @@ async def post(
     assert len(records) <= BATCH_RECORDS_MAX, len(records)
     connection = await session.connection()
     is_postgresql = connection.dialect.name == "postgresql"
-    if is_postgresql:
-        await session.execute(text("SELECT pg_advisory_xact_lock_shared(:key)"), {"key": PRICE_LOCK})
+    await book_lock.share(session)
     await price_book.refresh(session)
     rows: dict[str, tuple[Any, ...]] = {}
     for record in records:

@@ -1,8 +1,11 @@
-"""Who a key speaks for, in one query."""
+"""Who a key speaks for, and which limits hold for it: two queries of one snapshot."""
+
+from dataclasses import replace
 
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
+from ledger.limit_settings import limits_of
 from ledger.principal import Principal
 from ledger.tables.tenancy import ApiKey, Project, Tenant
 
@@ -10,7 +13,10 @@ __all__ = ["Principal", "find_principal"]
 
 
 async def find_principal(session: AsyncSession, digest: bytes) -> Principal | None:
-    """The principal of the key with this digest, in whatever state it is; None when there is no such key."""
+    """The principal of the key with this digest, in whatever state it is; None when there is no such key.
+
+    In a session of `Database.read`, both queries see one moment.
+    """
     query = (
         select(
             ApiKey.tenant_id,
@@ -26,4 +32,8 @@ async def find_principal(session: AsyncSession, digest: bytes) -> Principal | No
         .where(col(ApiKey.digest) == digest)
     )
     row = (await session.execute(query)).one_or_none()
-    return None if row is None else Principal(*row)
+    if row is None:
+        return None
+    found = Principal(*row)
+    limits = await limits_of(session, found.tenant_id, found.project_id, found.api_key_id)
+    return replace(found, limits=limits)
