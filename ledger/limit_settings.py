@@ -156,6 +156,14 @@ async def list_limits(
     return [_limit(row) for row in (await session.execute(query)).scalars()]
 
 
+async def get_limit(session: AsyncSession, limit_id: str) -> Limit:
+    """Raises NotFound."""
+    row = await session.get(UsageLimit, limit_id)
+    if row is None:
+        raise NotFound("limit", limit_id)
+    return _limit(row)
+
+
 async def limits_of(
     session: AsyncSession, tenant_id: str, project_id: str, api_key_id: str
 ) -> tuple[Limit, ...]:

@@ -17,6 +17,7 @@ import re
 
 from sqlalchemy import ColumnElement, Connection, text
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import Mapped
 
 from ledger.errors import DatabaseUnusable
 from ledger.ids import id_at, id_time_us

@@ -22,11 +22,13 @@ from proxy.backends import Backends
 from proxy.call import read_call
 from proxy.endpoints import ENDPOINTS, Endpoint
 from proxy.fields import Limits
+from proxy.key_page import KeyPage
 from proxy.metrics import Metrics
 from proxy.relay import Relay
 from proxy.settlement import SettledCalls, Settlement
 
 _MODELS: Final = "/v1/models"
+_KEY: Final = "/v1/key"
 
 _log = logging.getLogger("metergate.app")
 
@@ -43,6 +45,7 @@ class DataPlane:
         admission: Admission,
         backends: Backends,
         relay: Relay,
+        key_page: KeyPage,
         settled: SettledCalls,
         metrics: Metrics,
         limits: Limits,
@@ -56,6 +59,7 @@ class DataPlane:
         self._admission = admission
         self._backends = backends
         self._relay = relay
+        self._key_page = key_page
         self._settled = settled
         self._metrics = metrics
         self._limits = limits
@@ -182,6 +186,8 @@ class DataPlane:
 
             shown = docs.page(page)
             content_type, body, more = shown.content_type, shown.body, shown.headers
+        elif page == _KEY:
+            body = await self._key_page.body(await self._authenticate(scope, answer))
         else:
             principal = await self._authenticate(Scope.MODELS, scope, answer)
             body = self._models(page, principal)
@@ -210,12 +216,12 @@ class DataPlane:
         return problems
 
 
-_PAGES: Final = frozenset({"/", "/healthz", "/readyz", "/docs", "/openapi.json", _MODELS})
+_PAGES: Final = frozenset({"/", "/healthz", "/readyz", "/docs", "/openapi.json", _MODELS, _KEY})
 
 
 def _meant(path: str) -> str:
     """A hint for the usual mistakes with an OpenAI client's base_url: no /v1, two slashes, a whole path."""
-    for known in (*ENDPOINTS, _MODELS):
+    for known in (*ENDPOINTS, _MODELS, _KEY):
         if path.endswith(known.removeprefix("/v1")):
             return f" Did you mean {known}? The base_url of an OpenAI client ends with /v1."
     return ""

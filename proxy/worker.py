@@ -23,6 +23,7 @@ from ledger.errors import LedgerError
 from ledger.journal.segments import worker_folder
 from ledger.journal.writer import JournalWriter
 from ledger.secret_key import pepper
+from proxy import access
 from proxy.access import Access
 from proxy.admission import Admission, Limits
 from proxy.app import DataPlane
@@ -31,6 +32,7 @@ from proxy.backends import Backends
 from proxy.client_address import TrustedProxies
 from proxy.config import ProxySettings, UnpricedModels
 from proxy.fields import Limits as FieldLimits
+from proxy.key_page import KeyPage
 from proxy.leasing import LeaseDesk
 from proxy.metrics import Metrics
 from proxy.plans import PlanBook
@@ -96,6 +98,12 @@ async def serve(settings: ProxySettings, worker: int, listener: socket.socket) -
         admission=admission,
         backends=backends,
         relay=relay,
+        key_page=KeyPage(
+            database,
+            models_of=lambda principal: [model.id for model in access.models(principal, backends)],
+            currency=settings.currency,
+            now_us=now_us,
+        ),
         settled=settled,
         metrics=metrics,
         limits=FieldLimits(settings.max_choices, settings.max_prompts, frozenset(settings.extra_fields)),

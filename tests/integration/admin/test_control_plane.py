@@ -133,6 +133,57 @@ async def test_a_price_is_written_in_decimals_and_comes_back_the_same(plane: Con
     assert bad.status_code == 400
 
 
+async def test_a_limit_is_set_changed_shown_and_removed(plane: ControlPlane) -> None:
+    post, get = plane.client.post, plane.client.get
+    tenant = (await post("/admin/v1/tenants", json={"name": "Acme"})).json()
+    order = {"tenant_id": tenant["id"], "kind": "spend", "max": "1.5"}
+    made = await post("/admin/v1/limits", json=order)
+    limit = made.json()
+    assert made.status_code == 200, made.text
+    assert (limit["max"], limit["window"], limit["currency"]) == ("1.50", "month", "USD")
+    again = (await post("/admin/v1/limits", json=order | {"max": 2, "soft": True})).json()
+    assert again == {**limit, "max": "2.00", "soft": True}
+    assert (await get("/admin/v1/limits", params={"tenant_id": tenant["id"]})).json()["data"] == [again]
+    assert (await get("/admin/v1/limits", params={"api_key_id": "key_none"})).json()["data"] == []
+    shown = (await get(f"/admin/v1/limits/{limit['id']}")).json()
+    (standing,) = shown.pop("standings")
+    assert shown == again
+    assert (standing["used"], standing["leased"], standing["remaining"]) == ("0.00", "0.00", "2.00")
+    removed = await plane.client.delete(f"/admin/v1/limits/{limit['id']}")
+    assert (removed.status_code, removed.json()) == (200, again)
+    assert (await get(f"/admin/v1/limits/{limit['id']}")).json()["error"]["code"] == "not_found"
+    assert (await plane.client.delete(f"/admin/v1/limits/{limit['id']}")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("order", "status", "said"),
+    [
+        ({"kind": "spend", "max": "1"}, 400, "one of tenant_id, project_id and api_key_id"),
+        ({"tenant_id": "a", "api_key_id": "b", "kind": "spend", "max": "1"}, 400, "one of tenant_id"),
+        ({"tenant_id": "org-none", "kind": "spend", "max": "1"}, 404, "no tenant with the id 'org-none'"),
+        ({"tenant_id": "a", "kind": "spend", "max": 1.5}, 400, "max: Value error, write a string such as"),
+        ({"tenant_id": "a", "kind": "spend", "max": True}, 400, "write a string such as"),
+        ({"tenant_id": "a", "kind": "spend", "max": "-1"}, 400, "negative"),
+        ({"tenant_id": "a", "kind": "requests", "max": 0}, 400, "at least 1"),
+        ({"tenant_id": "a", "kind": "requests", "max": -7}, 400, "negative"),
+        ({"tenant_id": "a", "kind": "spend", "max": "1", "window": "minute"}, 400, "day, month, lifetime"),
+        ({"tenant_id": "a", "kind": "tokens", "max": "many"}, 400, "not a number of tokens"),
+        ({"tenant_id": "a", "kind": "bytes", "max": "1"}, 400, "kind"),
+        ({"tenant_id": "a", "kind": "spend", "max": "1", "model": ""}, 400, "model"),
+        ({"tenant_id": "a", "kind": "spend", "max": "1", "end_user": "u", "each_user": True}, 400, "both"),
+        ({"tenant_id": "a", "kind": "spend"}, 400, "max"),
+    ],
+)
+async def test_a_limit_that_does_not_go_together_is_refused(
+    plane: ControlPlane, order: dict[str, object], status: int, said: str
+) -> None:
+    """Guards against a limit that holds less than its order reads, and a float's idea of a budget."""
+    refused = await plane.client.post("/admin/v1/limits", json=order)
+    assert refused.status_code == status
+    assert said in refused.json()["error"]["message"]
+    assert (await plane.client.get("/admin/v1/limits")).json()["data"] == []
+
+
 async def test_usage_of_a_month_without_calls_is_zero(plane: ControlPlane) -> None:
     usage = (
         await plane.client.get("/admin/v1/usage", params={"month": "2026-11", "group_by": "model"})
