@@ -103,8 +103,11 @@ class DataPlane:
         settlement = Settlement(
             self._settled, self._metrics.settled, self._now_us, answer.request_id, principal, call
         )
-        sent = call.engine_body(self._salt_of(principal.tenant_id))
-        await self._relay.carry(call, sent, settlement, answer, receive)
+        try:
+            sent = call.engine_body(self._salt_of(principal.tenant_id))
+            await self._relay.carry(call, sent, settlement, answer, receive)
+        finally:
+            settlement.close()
 
     async def _authenticate(self, scope: dict[str, Any], answer: Answer) -> Principal:
         secret = headers.secret_in(scope["headers"])

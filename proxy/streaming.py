@@ -6,7 +6,8 @@ Rules:
 
 - No lock, no database and no task switch while tokens stream. Only a client slower than its engine wakes
   the task, and pauses the engine's connection meanwhile.
-- The count is in the journal before the last bytes of the answer leave.
+- A chunk's count is in the flight recorder before the chunk leaves, the last word in the journal before the
+  last bytes do.
 - A client that leaves ends the engine's work, and what the engine still tells is counted.
 """
 
@@ -165,7 +166,10 @@ class StreamedCall:
                 self._exchange.abort()
             self.ended(EngineNonsense("an event is too large", answered=True))
             return
-        if self.events.meter.is_final and self._settlement.is_open:
+        if not self.events.meter.is_final:
+            usage, _ = self.events.meter.reading()
+            self._settlement.count(usage.prompt_tokens, usage.completion_tokens)
+        elif self._settlement.is_open:
             self._settle(Ending.CLIENT_LEFT if self._left else Ending.FINISHED)
         if out and not self._left:
             self._pass_on(out)

@@ -20,6 +20,7 @@ import uvloop
 
 from ledger.database import Database
 from ledger.errors import LedgerError
+from ledger.journal.recovery import recover_into
 from ledger.journal.segments import worker_folder
 from ledger.journal.writer import JournalWriter
 from ledger.secret_key import pepper
@@ -29,6 +30,7 @@ from proxy.auth import Authenticator
 from proxy.backends import Backends
 from proxy.config import ProxySettings, UnpricedModels
 from proxy.fields import Limits
+from proxy.flight import FlightRecorder
 from proxy.metrics import Metrics
 from proxy.priced import PricedModels
 from proxy.relay import Relay
@@ -58,9 +60,13 @@ async def serve(settings: ProxySettings, worker: int, listener: socket.socket) -
     """Serves until told to stop. Raises LedgerError where it cannot begin."""
     secret = pepper(settings)
     database = Database(settings.database_url)
-    journal = JournalWriter(worker_folder(settings.data_dir, worker))
-    settled = SettledCalls(journal)
+    folder = worker_folder(settings.data_dir, worker)
+    journal = JournalWriter(folder)
+    recovered = recover_into(journal, folder)  # before anything is said of the dead owner's end
+    settled = SettledCalls(journal, FlightRecorder(folder))
     metrics = Metrics()
+    for record in recovered:
+        metrics.settled(record)
     backends = Backends(
         settings.engines,
         Timeouts(
