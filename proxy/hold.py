@@ -12,12 +12,11 @@ Owns the running hold of a stream. Rules:
 """
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from ledger.record import Charge
 from ledger.usage import Usage
-from proxy.allowances import Shortage
-from proxy.leasing import LeaseDesk
+from proxy.allowances import Account, Shortage
 from proxy.plans import Plan, Term
 
 BLOCK_TOKENS: Final = 64
@@ -39,6 +38,18 @@ PACE_US_MIN: Final = 20_000
 NEVER: Final = 1 << 62
 
 
+class Desk(Protocol):
+    """Where more is leased: `proxy.leasing.LeaseDesk`."""
+
+    @property
+    def holder_id(self) -> str: ...
+    @property
+    def is_away(self) -> bool: ...
+    def now_us(self) -> int: ...
+    def touch(self, account: Account) -> None: ...
+    def ask(self, account: Account, least: int, most: int) -> None: ...
+
+
 class Hold:
     """One call's. `covered`: completion tokens that it has hold of; `most`: what the engine may make at most.
 
@@ -58,7 +69,7 @@ class Hold:
         "trigger",
     )
 
-    def __init__(self, desk: LeaseDesk, plan: Plan, terms: Sequence[Term], amounts: list[int]) -> None:
+    def __init__(self, desk: Desk, plan: Plan, terms: Sequence[Term], amounts: list[int]) -> None:
         self._desk = desk
         self._plan = plan
         self._terms = terms

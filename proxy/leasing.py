@@ -47,11 +47,11 @@ class LeaseDesk:
         worker: int,
         now_us: Callable[[], int],
         on_holder: Callable[[str], None],
-        on_exchange: Callable[[], None] = lambda: None,
+        on_exchange: Callable[[bool], None] = lambda is_done: None,
     ) -> None:
         self._database = database
         self._worker = worker
-        self.now_us = now_us
+        self._clock = now_us
         self._on_holder = on_holder
         self._on_exchange = on_exchange
         self._accounts: dict[BalanceKey, Account] = {}
@@ -64,6 +64,10 @@ class LeaseDesk:
         self._seen_us = 0
         self._tasks: list[asyncio.Task[None]] = []
         self.holder_id = ""
+
+    def now_us(self) -> int:
+        """The clock."""
+        return self._clock()
 
     async def start(self) -> None:
         """Registers the holder and begins to work. Raises DatabaseFault."""
@@ -211,9 +215,9 @@ class LeaseDesk:
         except BaseException:
             for account, amount in returned:
                 account.back += amount
+            self._on_exchange(False)
             raise
-        finally:
-            self._on_exchange()
+        self._on_exchange(True)
         now_us = self.now_us()
         self._seen_us = now_us
         ahead_us = answer.now_us - sent_us

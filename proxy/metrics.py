@@ -36,7 +36,9 @@ TOKENS: Final = Counter(
     "metergate_tokens", "Tokens settled, by model; cached are among the input.", ["model", "type"]
 )
 EXCHANGES: Final = Counter(
-    "metergate_lease_exchanges", "Transactions in which a worker leased limits or gave leases back."
+    "metergate_lease_exchanges",
+    "Transactions in which a worker leased limits or gave leases back, done or failed.",
+    ["result"],
 )
 REFUSALS: Final = Counter(
     "metergate_limit_refusals",
@@ -52,7 +54,7 @@ class Metrics:
         self._records: list[CallRecord] = []
         self._answers: Tally[tuple[str, int]] = Tally()
         self._refusals: Tally[tuple[str, str, str]] = Tally()
-        self._exchanges = 0
+        self._exchanges: Tally[str] = Tally()
         self._task: asyncio.Task[None] | None = None
 
     def settled(self, record: CallRecord) -> None:
@@ -67,9 +69,9 @@ class Metrics:
         """A limit refused a call."""
         self._refusals[limit.scope, limit.kind.value, limit.window.value if limit.window else ""] += 1
 
-    def exchanged(self) -> None:
-        """Leases were exchanged with the ledger."""
-        self._exchanges += 1
+    def exchanged(self, is_done: bool) -> None:
+        """Leases were exchanged with the ledger, or were to be."""
+        self._exchanges["done" if is_done else "failed"] += 1
 
     async def start(self) -> None:
         """Begins to write once a second. Raises LedgerError where there is no room for the file."""
@@ -88,9 +90,9 @@ class Metrics:
         records, self._records = self._records, []
         answers, self._answers = self._answers, Tally()
         refusals, self._refusals = self._refusals, Tally()
-        exchanges, self._exchanges = self._exchanges, 0
-        if exchanges:
-            EXCHANGES.inc(exchanges)
+        exchanges, self._exchanges = self._exchanges, Tally()
+        for result, count in exchanges.items():
+            EXCHANGES.labels(result).inc(count)
         for labels, count in refusals.items():
             REFUSALS.labels(*labels).inc(count)
         for (endpoint, status), count in answers.items():

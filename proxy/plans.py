@@ -18,7 +18,6 @@ from ledger.money import PICOS_PER_MICRO, Rates, rate
 from ledger.principal import Principal
 from ledger.usage import Usage
 from proxy.allowances import Account
-from proxy.leasing import LeaseDesk
 
 PLANS_MAX: Final = 20_000
 
@@ -99,12 +98,18 @@ class Plan:
 
 
 class PlanBook:
-    """Plans of this worker. `rates_of(model, tenant_id, at_us)` gives the price and until when it holds."""
+    """Plans of this worker.
+
+    `account_of(limit, end_user, at_us)` gives the account of a call; `rates_of(model, tenant_id, at_us)` the
+    price and until when it holds.
+    """
 
     def __init__(
-        self, desk: LeaseDesk, rates_of: Callable[[str, str, int], tuple[Rates | None, int]]
+        self,
+        account_of: Callable[[Limit, str, int], Account],
+        rates_of: Callable[[str, str, int], tuple[Rates | None, int]],
     ) -> None:
-        self._desk = desk
+        self._account_of = account_of
         self._rates_of = rates_of
         self._plans: dict[tuple[str, str, str], Plan] = {}
 
@@ -131,7 +136,7 @@ class PlanBook:
         for limit in principal.limits:
             if not _concerns(limit, principal, model, end_user):
                 continue
-            account = self._desk.account(limit, end_user, at_us)
+            account = self._account_of(limit, end_user, at_us)
             until_us = min(until_us, account.until_us)
             (soft if limit.soft else hard).append(Term(account, rates))
         return Plan(principal, hard, soft, until_us)

@@ -89,7 +89,7 @@ async def serve(settings: ProxySettings, worker: int, listener: socket.socket) -
     authenticator.on_change.append(priced.changed)
     relay = Relay(backends)
     desk = LeaseDesk(database, worker, now_us, getattr(journal, "begin_holder", print), metrics.exchanged)
-    plans = PlanBook(desk, priced.rates_of)
+    plans = PlanBook(desk.account, priced.rates_of)
     priced.on_change.append(plans.forget)
     admission = Admission(
         backends,
