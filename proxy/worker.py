@@ -18,6 +18,7 @@ from functools import lru_cache
 
 import uvloop
 
+from ledger import secret_check
 from ledger.database import Database
 from ledger.errors import LedgerError
 from ledger.journal.segments import worker_folder
@@ -57,7 +58,7 @@ def cache_salts(secret: bytes, *, isolate: bool) -> Callable[[str], str | None]:
 async def serve(settings: ProxySettings, worker: int, listener: socket.socket) -> None:
     """Serves until told to stop. Raises LedgerError where it cannot begin."""
     secret = pepper(settings)
-    database = Database(settings.database_url)
+    database = Database(settings.database_url, pool_size=settings.database_pool_size)
     journal = JournalWriter(worker_folder(settings.data_dir, worker))
     settled = SettledCalls(journal)
     metrics = Metrics()
@@ -96,6 +97,8 @@ async def serve(settings: ProxySettings, worker: int, listener: socket.socket) -
     )
     server = Server(app, drain_seconds=settings.drain_seconds, on_stop=admission.stop, cut=relay.cut)
     try:
+        async with database.read() as session:
+            await secret_check.check(session, secret)
         await authenticator.start()
         await priced.start()
         await backends.start()
