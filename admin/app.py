@@ -35,7 +35,7 @@ def create_app(settings: AdminSettings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        database = Database(settings.database_url)
+        database = Database(settings.database_url, pool_size=settings.database_pool_size)
         app.state.plane = Plane(database, pepper(settings), settings.currency)
         try:
             yield

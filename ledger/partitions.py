@@ -15,9 +15,8 @@ SQLite has no partitions: there is nothing to make, and everything here says so 
 import logging
 import re
 
-from sqlalchemy import ColumnElement, Connection, text
+from sqlalchemy import ColumnElement, Connection, SQLColumnExpression, text
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlalchemy.orm import Mapped
 
 from ledger.errors import DatabaseUnusable
 from ledger.ids import id_at, id_time_us
@@ -47,7 +46,7 @@ async def ensure_partitions(
 
 
 def made_between(
-    request_id: "ColumnElement[str] | Mapped[str]", from_us: int | None, until_us: int | None
+    request_id: SQLColumnExpression[str], from_us: int | None, until_us: int | None
 ) -> list[ColumnElement[bool]]:
     """Conditions on the key that calls which started in [from_us, until_us) fulfil, so that PostgreSQL looks
     into those months' partitions alone.
@@ -94,9 +93,9 @@ def partition_name(month_us: int) -> str:
     return f"{PARENT}_{instant(month_us):%Y_%m}"
 
 
-def is_partition(table: str) -> bool:
+def is_partition(table: str | None) -> bool:
     """Whether a table of this name is a partition, which is no table of the ledger's own."""
-    return _NAME.fullmatch(table) is not None
+    return _NAME.fullmatch(table or "") is not None
 
 
 def _make(connection: Connection, name: str, begin: str, end: str) -> None:

@@ -7,7 +7,7 @@ whoever checks keys or makes them compares first, and does not start.
 
 import hmac
 
-from sqlalchemy import delete, insert, select
+from sqlalchemy import and_, delete, exists, insert, or_, select
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -23,6 +23,13 @@ async def check(session: AsyncSession, pepper: bytes) -> None:
     known = (await session.execute(select(_CHECK.c.digest))).scalar_one_or_none()
     if known is not None and not hmac.compare_digest(known, check_digest(pepper)):
         raise SecretChanged
+
+
+async def is_lacking(session: AsyncSession) -> bool:
+    """Whether there are keys and nothing to compare with: they were made before there was this check."""
+    has_key = or_(*(exists(select(Table.metadata.tables[name].c.id)) for name in ("api_key", "admin_key")))
+    query = select(and_(~exists(select(_CHECK.c.id)), has_key))
+    return bool((await session.execute(query)).scalar_one())
 
 
 async def hold_to(session: AsyncSession, pepper: bytes, now_us: int) -> None:

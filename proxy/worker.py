@@ -18,6 +18,7 @@ from functools import lru_cache
 
 import uvloop
 
+from ledger import secret_check
 from ledger.database import Database
 from ledger.errors import LedgerError
 from ledger.journal.recovery import recover_into
@@ -66,7 +67,7 @@ def cache_salts(secret: bytes, *, isolate: bool) -> Callable[[str], str | None]:
 async def serve(settings: ProxySettings, worker: int, listener: socket.socket) -> None:
     """Serves until told to stop. Raises LedgerError where it cannot begin."""
     secret = pepper(settings)
-    database = Database(settings.database_url)
+    database = Database(settings.database_url, pool_size=settings.database_pool_size)
     folder = worker_folder(settings.data_dir, worker)
     journal = JournalWriter(folder)
     recovered = recover_into(journal, folder)  # before anything is said of the dead owner's end
@@ -88,7 +89,7 @@ async def serve(settings: ProxySettings, worker: int, listener: socket.socket) -
     priced = PricedModels(database, now_us)
     authenticator.on_change.append(priced.changed)
     relay = Relay(backends)
-    desk = LeaseDesk(database, worker, now_us, getattr(journal, "begin_holder", print), metrics.exchanged)
+    desk = LeaseDesk(database, worker, now_us, journal.begin_holder, metrics.exchanged)
     plans = PlanBook(desk.account, priced.rates_of)
     priced.on_change.append(plans.forget)
     admission = Admission(
@@ -120,6 +121,8 @@ async def serve(settings: ProxySettings, worker: int, listener: socket.socket) -
     )
     server = Server(app, drain_seconds=settings.drain_seconds, on_stop=admission.stop, cut=relay.cut)
     try:
+        async with database.read() as session:
+            await secret_check.check(session, secret)
         await authenticator.start()
         await priced.start()
         await desk.start()

@@ -19,7 +19,7 @@ async def test_metadata_equals_head(database: Database) -> None:
     """Guards against a table changed without its migration."""
 
     def is_no_partition(name: str | None, kind: str, _parents: Any) -> bool:
-        return kind != "table" or not is_partition(name or "")
+        return kind != "table" or not is_partition(name)
 
     def differences(connection: Connection) -> list[Any]:
         context = MigrationContext.configure(
