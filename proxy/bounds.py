@@ -75,8 +75,8 @@ def completion_tokens_max(call: Call, prompt_tokens_min: int, max_model_len: int
     prompts = call.choices // call.choices_per_prompt
     room = (prompts * max_model_len - prompt_tokens_min) * call.choices_per_prompt
     if asked is not None:
-        room = min(room, max(asked, 1) * call.choices)  # echo with max_tokens 0 makes one token all the same
-    return max(room, call.choices)
+        room = min(room, asked * call.choices)
+    return max(room, call.choices)  # echo with max_tokens 0 makes one token all the same
 
 
 def is_bounded(call: Call) -> bool:

@@ -35,7 +35,7 @@ _CHAT_FIELDS: Final = (
 _NOT_TOLD: Final = ("documents", "reasoning_effort")
 """What a template may write in the call and /tokenize does not take."""
 
-_FAULTS: Final = (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError)
+_FAULTS: Final = (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError, RecursionError)
 
 _encode: Final = msgspec.json.Encoder().encode
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from proxy import bounds
@@ -122,6 +122,7 @@ PROMPTS = st.one_of(
 )
 
 
+@example(prompt="a", asked=0, n=2, echo=True)
 @given(prompt=PROMPTS, asked=ASKED, n=st.integers(1, 3), echo=st.booleans())
 @settings(max_examples=300, deadline=None)
 def test_a_completion_stays_within_its_bounds(prompt: Any, asked: int | None, n: int, echo: bool) -> None:
@@ -179,7 +180,7 @@ def test_what_bytes_do_not_bound_is_bounded_by_the_context(fields: dict[str, Any
 
 def test_tools_are_bounded_as_a_template_writes_them() -> None:
     """Llama's template writes tools with indents of four: three times their bytes as they are sent."""
-    nested: Any = {"a": [1, {"b": [2, 3, {"c": {}}]}]}
+    nested: Any = {"enum": list(range(500)), "b": [2, 3, {"c": {}}]}
     tools = [{"type": "function", "function": {"name": "f", "parameters": nested}}] * 3
     call = read(CHAT, messages=[{"role": "user", "content": "hi"}], tools=tools)
     written = sum(len(json.dumps(tool, indent=4)) for tool in tools)
