@@ -102,6 +102,19 @@ _GIVE_BACK: Final = Statement(
     f" WHERE {_same('b')} AND b.leased >= given.amount",
     {**_KEY, "amount": "numeric"},
 )
+_POST: Final = Statement(
+    # A sum past what the column holds stays there: it is far past every limit.
+    "UPDATE limit_balance AS b SET leased = b.leased - given.taken,"
+    " used = CASE WHEN b.used > {0} - given.used THEN {0} ELSE b.used + given.used END FROM {given}"
+    f" WHERE {_same('b')} AND b.leased >= given.taken",
+    {**_KEY, "used": "numeric", "taken": "numeric"},
+    further=1,
+)
+_NOTE: Final = Statement(
+    "INSERT INTO limit_event (limit_id, end_user, window_us, at_us, used)"
+    " SELECT limit_id, end_user, window_us, at_us, used FROM {given} WHERE true ON CONFLICT DO NOTHING",
+    {**_KEY, "at_us": "bigint", "used": "numeric"},
+)
 _SET_RATES: Final = Statement(
     "UPDATE limit_rate AS r SET tat_us = given.tat_us FROM {given} WHERE r.limit_id = given.id",
     {"id": "varchar", "tat_us": "bigint"},
@@ -258,6 +271,29 @@ async def give_back(connection: AsyncConnection, amounts: Mapping[BalanceKey, in
     if rows:
         changed = await _GIVE_BACK.change(connection, rows)
         assert changed == len(rows), (changed, rows)
+
+
+async def post(connection: AsyncConnection, changes: Mapping[BalanceKey, tuple[int, int]]) -> None:
+    """Add to `used` and take off `leased`, by key, of balances that the caller has locked."""
+    most = used_max(connection)
+    rows = [(*key, min(used, most), taken) for key, (used, taken) in changes.items() if used or taken]
+    if rows:
+        changed = await _POST.change(connection, rows, most)
+        assert changed == len(rows), (changed, rows)
+
+
+def used_max(connection: AsyncConnection) -> int:
+    """What `used` can hold."""
+    return 10**38 - 1 if _is_postgresql(connection) else 2**63 - 1
+
+
+async def note_reached(
+    connection: AsyncConnection, reached: Iterable[tuple[BalanceKey, int]], now_us: int
+) -> None:
+    """Keep an event for each limit that is reached, with what is used: one for each window."""
+    most = used_max(connection)
+    if rows := [(*key, now_us, min(used, most)) for key, used in reached]:
+        await _NOTE.change(connection, rows)
 
 
 async def set_rates(connection: AsyncConnection, rates: Mapping[str, int]) -> None:

@@ -246,6 +246,7 @@ async def _begin(session: AsyncSession, limit: Limit, now_us: int) -> None:
                 used += total.prompt_tokens + total.completion_tokens
             else:
                 used += total.calls
+        used = min(used, lease_rows.used_max(await session.connection()))
         session.add(LimitBalance(limit_id=limit.id, end_user="", window_us=from_us, used=used, leased=0))
 
 

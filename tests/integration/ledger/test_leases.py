@@ -11,10 +11,8 @@ from ledger.database import Database
 from ledger.leases import BalanceKey, Exchanged, HolderUnknown, Return, Wish
 from ledger.limit_settings import LimitScope
 from ledger.limits import Limit, LimitKind, LimitWindow
+from tests.integration.ledger.balances import balance_of, key_of, register
 from tests.records import NOON_US
-
-NEVER_US = 10**9
-"""An age in which no heartbeat counts any more."""
 
 
 async def a_tenant(database: Database) -> str:
@@ -29,16 +27,6 @@ async def a_limit(database: Database, kind: LimitKind, max_value: int, **fields:
     async with database.write() as session:
         scope = LimitScope(tenant_id=tenant_id)
         return await limit_settings.set_limit(session, scope, kind, window, max_value, NOON_US, **fields)
-
-
-async def a_holder(database: Database, worker: int = 0) -> str:
-    async with database.write() as session:
-        return await leases.register(session, "host", worker, NOON_US)
-
-
-def key_of(limit: Limit) -> BalanceKey:
-    is_slots = limit.kind is LimitKind.CONCURRENT
-    return BalanceKey(limit.id, "", 0 if is_slots else limit.span(NOON_US)[0])
 
 
 async def exchange(
@@ -57,26 +45,11 @@ async def silence(database: Database, holder_id: str, seconds: float) -> None:
         )
 
 
-async def balance_of(database: Database, key: BalanceKey) -> tuple[int, int]:
-    """What is used and leased, and that what is leased is what holders have."""
-    where = "WHERE limit_id = :limit_id AND end_user = :end_user AND window_us = :window_us"
-    async with database.read() as session:
-        row = (
-            await session.execute(text(f"SELECT used, leased FROM limit_balance {where}"), key._asdict())
-        ).one_or_none()
-        held = (
-            await session.execute(text(f"SELECT coalesce(sum(held), 0) FROM lease {where}"), key._asdict())
-        ).scalar_one()
-    used, leased = (0, 0) if row is None else (int(row[0]), int(row[1]))
-    assert leased == int(held)
-    return used, leased
-
-
 async def test_a_grant_is_never_more_than_what_is_free(database: Database) -> None:
     """Guards against an overshoot, and against a refusal of what could be granted."""
     limit = await a_limit(database, LimitKind.TOKENS, 100)
     key = key_of(limit)
-    one, two = await a_holder(database), await a_holder(database, 1)
+    one, two = await register(database), await register(database, 1)
     (grant,) = (await exchange(database, one, [Wish(key, 70, 500)], [])).grants
     assert (grant.granted, grant.balance) == (70, Balance(100, 0, 70))
     (refused,) = (await exchange(database, two, [Wish(key, 31, 31)], [])).grants
@@ -91,7 +64,7 @@ async def test_returns_go_before_wishes_and_never_beyond_what_is_held(database: 
     """Guards against units out of nothing: a return that was expired meanwhile, or is sent twice."""
     limit = await a_limit(database, LimitKind.TOKENS, 100)
     key = key_of(limit)
-    one, two = await a_holder(database), await a_holder(database, 1)
+    one, two = await register(database), await register(database, 1)
     await exchange(database, one, [Wish(key, 60, 60)], [])
     await exchange(database, two, [Wish(key, 40, 40)], [])
     (grant,) = (await exchange(database, one, [Wish(key, 50, 50)], [Return(key, 60)])).grants
@@ -107,7 +80,7 @@ async def test_many_limits_in_one_exchange(database: Database) -> None:
     tokens = await a_limit(database, LimitKind.TOKENS, 1000)
     slots = await a_limit(database, LimitKind.CONCURRENT, 2)
     rate = await a_limit(database, LimitKind.REQUESTS, 600, window=LimitWindow.MINUTE)
-    holder = await a_holder(database)
+    holder = await register(database)
     gone = BalanceKey("limit_gone", "", 0)
     wishes = [
         Wish(key_of(slots), 3, 3),
@@ -130,7 +103,7 @@ async def test_a_dead_holders_slots_are_taken_when_somebody_lacks_them(database:
     """Guards against slots that a killed worker keeps: they are back after ten seconds, not ten minutes."""
     limit = await a_limit(database, LimitKind.CONCURRENT, 2)
     key = key_of(limit)
-    dead, live = await a_holder(database), await a_holder(database, 1)
+    dead, live = await register(database), await register(database, 1)
     await exchange(database, dead, [Wish(key, 2, 2)], [])
     assert (await exchange(database, live, [Wish(key, 1, 1)], [])).grants[0].granted == 0
     await silence(database, dead, leases.SLOTS_LOST_S + 1)
@@ -146,7 +119,7 @@ async def test_a_dead_holders_tokens_wait_for_its_journal(database: Database) ->
     """
     limit = await a_limit(database, LimitKind.TOKENS, 10)
     key = key_of(limit)
-    dead, live = await a_holder(database), await a_holder(database, 1)
+    dead, live = await register(database), await register(database, 1)
     await exchange(database, dead, [Wish(key, 10, 10)], [])
     await silence(database, dead, leases.LEASES_LOST_S - 60)
     assert (await exchange(database, live, [Wish(key, 1, 1)], [])).grants[0].granted == 0
@@ -160,7 +133,7 @@ async def test_expiry_takes_slots_first_then_the_rest(database: Database) -> Non
     """Guards against leases that nobody ever gives back, and against the living losing theirs."""
     slots = key_of(await a_limit(database, LimitKind.CONCURRENT, 5))
     tokens = key_of(await a_limit(database, LimitKind.TOKENS, 100))
-    dead, live = await a_holder(database), await a_holder(database, 1)
+    dead, live = await register(database), await register(database, 1)
     for holder in (dead, live):
         await exchange(database, holder, [Wish(slots, 2, 2), Wish(tokens, 30, 30)], [])
 
@@ -186,7 +159,7 @@ async def test_the_end_of_a_holder_gives_everything_back_once(database: Database
     """Guards against a second end that takes what another has."""
     slots = key_of(await a_limit(database, LimitKind.CONCURRENT, 5))
     tokens = key_of(await a_limit(database, LimitKind.TOKENS, 100))
-    one, two = await a_holder(database), await a_holder(database, 1)
+    one, two = await register(database), await register(database, 1)
     for holder in (one, two):
         await exchange(database, holder, [Wish(slots, 2, 2), Wish(tokens, 30, 30)], [])
     for _ in range(2):
@@ -201,7 +174,7 @@ async def test_a_use_without_a_grant_is_a_debt(database: Database) -> None:
     """Guards against tokens a minute that an answer used beyond its estimate, and that nobody pays."""
     limit = await a_limit(database, LimitKind.TOKENS, 6000, window=LimitWindow.MINUTE, burst=1000)
     key = BalanceKey(limit.id, "", 0)
-    holder = await a_holder(database)
+    holder = await register(database)
     answer = await exchange(database, holder, [Wish(key, 1, 10)], [])
     after = await exchange(database, holder, [Wish(key, 1, 10)], [Return(key, -5000)])
     assert answer.grants[0].granted == 10
