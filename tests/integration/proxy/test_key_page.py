@@ -1,14 +1,24 @@
 """`GET /v1/key` through a real worker: what a key is told of itself, and what that costs the database."""
 
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy.ext.asyncio import AsyncSession
 
-from ledger import limit_settings
+from ledger import limit_settings, tenancy
+from ledger.database import Database
 from ledger.limit_settings import LimitScope
 from ledger.limits import EACH_USER, Limit, LimitKind, LimitWindow
+from ledger.principal import Principal
+from ledger.states import KeyState, ProjectState, TenantState
+from proxy.errors import KeyIncorrect
+from proxy.key_page import KEPT_US, KeyPage
 from tests.engines import Engine
 from tests.integration.proxy.conftest import NewGate
 from tests.integration.proxy.gate import Gate, now_us, wait_for
@@ -113,3 +123,40 @@ def test_without_the_ledger_the_page_is_away_and_comes_back(new_gate: NewGate, s
     assert int(refused.headers["retry-after-ms"]) > 0
     gate.sql("ALTER TABLE usage_limit_away RENAME TO usage_limit")
     wait_for(lambda: answer(200), "the page again")
+
+
+class CountedDatabase(Database):
+    """Counts the transactions that read."""
+
+    reads = 0
+
+    @asynccontextmanager
+    async def read(self) -> AsyncIterator[AsyncSession]:
+        self.reads += 1
+        async with super().read() as session:
+            yield session
+
+
+async def test_polling_costs_one_transaction_a_second(sqlite_url: str) -> None:
+    """Guards against a dashboard with a hundred tabs that keeps the ledger busy."""
+    database = CountedDatabase(sqlite_url)
+    async with database.write() as session:
+        tenant = await tenancy.create_tenant(session, "t", 1)
+        project = await tenancy.create_project(session, tenant.id, "p", 1)
+        key, _ = await tenancy.create_api_key(session, b"p" * 32, project.id, "k", 1)
+    principal = Principal(
+        tenant.id, project.id, key.id, TenantState.ACTIVE, ProjectState.ACTIVE, KeyState.ACTIVE, None
+    )
+    clock = [1_795_000_000_000_000]
+    page = KeyPage(database, models_of=lambda _: ["m"], currency="USD", now_us=lambda: clock[0])
+    bodies = await asyncio.gather(*(page.body(principal) for _ in range(100)))
+    assert (len(set(bodies)), database.reads) == (1, 1)
+    clock[0] += KEPT_US - 1
+    assert await page.body(principal) == bodies[0]
+    assert database.reads == 1
+    clock[0] += 1
+    await page.body(principal)
+    assert database.reads == 2
+    with pytest.raises(KeyIncorrect):
+        await page.body(replace(principal, api_key_id="key_gone"))
+    await database.close()
