@@ -14,18 +14,9 @@ from typing import Any, Final, NamedTuple
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ledger.given import Statement
+from ledger.lease_terms import BalanceKey
 from ledger.limit_rows import limit_of, selected
 from ledger.limits import Limit
-
-
-class BalanceKey(NamedTuple):
-    """Which balance: `end_user` is "" where users have none of their own, `window_us` 0 where there is no
-    window.
-    """
-
-    limit_id: str
-    end_user: str
-    window_us: int
 
 
 class Lease(NamedTuple):

@@ -16,14 +16,15 @@ Rules:
 
 from collections.abc import Container, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from ledger import lease_rows as rows
 from ledger.balance import Balance
 from ledger.ids import new_id
-from ledger.lease_rows import BalanceKey, Lease
+from ledger.lease_rows import Lease
+from ledger.lease_terms import BalanceKey, Exchanged, Grant, Return, Wish
 from ledger.limits import Limit, LimitKind, LimitNature
 
 __all__ = [
@@ -47,47 +48,6 @@ LEASES_LOST_S: Final = 600.0
 
 _SLOTS_LOST_US: Final = int(SLOTS_LOST_S * 1_000_000)
 _LEASES_LOST_US: Final = int(LEASES_LOST_S * 1_000_000)
-
-
-class Wish(NamedTuple):
-    """What a holder asks for: at least `least` or nothing, and no more than `most`."""
-
-    key: BalanceKey
-    least: int
-    most: int
-
-
-class Return(NamedTuple):
-    """What a holder gives back. Of a rate it may be negative: units that were used without a grant."""
-
-    key: BalanceKey
-    amount: int
-
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """The answer to one wish.
-
-    `balance` is after the grant, of a consumable or slots; of a rate, `tat_us` is; neither of a limit that
-    is there no more.
-    """
-
-    granted: int
-    balance: Balance | None = None
-    tat_us: int | None = None
-
-    @property
-    def is_gone(self) -> bool:
-        """Whether the limit has been removed."""
-        return self.balance is None and self.tat_us is None
-
-
-@dataclass(frozen=True, slots=True)
-class Exchanged:
-    """The answers in the order of the wishes; `now_us` is the ledger's clock, `tat_us` is by it."""
-
-    grants: tuple[Grant, ...]
-    now_us: int
 
 
 class HolderUnknown(Exception):

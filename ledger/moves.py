@@ -17,7 +17,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ledger import lease_rows as rows
 from ledger.balance import Balance
 from ledger.given import Statement
-from ledger.lease_rows import BalanceKey, Lease
+from ledger.lease_rows import Lease
+from ledger.lease_terms import BalanceKey
 from ledger.limit_rows import limit_of, selected
 from ledger.limits import Limit, LimitKind, LimitWindow
 from ledger.record import Charge

@@ -18,7 +18,7 @@ from typing import Final
 
 from ledger.balance import Balance
 from ledger.gcra import Rate
-from ledger.leases import BalanceKey, Grant
+from ledger.lease_terms import BalanceKey, Grant
 from ledger.limits import Limit, LimitNature
 
 TICK_US: Final = 250_000

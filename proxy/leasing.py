@@ -21,7 +21,8 @@ from typing import Final
 from ledger import leases
 from ledger.database import Database
 from ledger.errors import DatabaseFault
-from ledger.leases import BalanceKey, HolderUnknown, Return, Wish
+from ledger.lease_terms import BalanceKey, Return, Wish
+from ledger.leases import HolderUnknown
 from ledger.limits import Limit
 from proxy.allowances import TICK_US, Account
 

@@ -4,7 +4,7 @@ from sqlalchemy import text
 
 from ledger import leases
 from ledger.database import Database
-from ledger.leases import BalanceKey
+from ledger.lease_terms import BalanceKey
 from ledger.limits import Limit, LimitKind
 from tests.records import NOON_US
 

@@ -8,7 +8,8 @@ from sqlalchemy import text
 from ledger import leases, limit_settings, tenancy
 from ledger.balance import Balance
 from ledger.database import Database
-from ledger.leases import BalanceKey, Exchanged, HolderUnknown, Return, Wish
+from ledger.lease_terms import BalanceKey, Exchanged, Return, Wish
+from ledger.leases import HolderUnknown
 from ledger.limit_settings import LimitScope
 from ledger.limits import Limit, LimitKind, LimitWindow
 from tests.integration.ledger.balances import balance_of, key_of, register

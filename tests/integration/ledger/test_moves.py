@@ -10,7 +10,7 @@ from ledger import leases, limit_settings, prices, tenancy
 from ledger.database import Database
 from ledger.journal.segments import worker_folder
 from ledger.journal.writer import JournalWriter
-from ledger.leases import BalanceKey, Wish
+from ledger.lease_terms import BalanceKey, Wish
 from ledger.limit_settings import LimitScope
 from ledger.limits import EACH_USER, Limit, LimitKind, LimitWindow
 from ledger.money import Rates

@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from ledger.balance import Balance
 from ledger.gcra import Rate
-from ledger.leases import BalanceKey, Grant
+from ledger.lease_terms import BalanceKey, Grant
 from ledger.limits import Limit, LimitKind, LimitWindow
 from proxy.allowances import IDLE_US, TICK_US, Account, Shortage
 

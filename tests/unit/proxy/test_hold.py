@@ -11,7 +11,7 @@ from hypothesis import Phase, given, settings
 from hypothesis import strategies as st
 
 from ledger.balance import Balance
-from ledger.leases import BalanceKey, Grant
+from ledger.lease_terms import BalanceKey, Grant
 from ledger.limits import Limit, LimitKind, LimitWindow
 from ledger.money import Rates
 from ledger.principal import Principal
