@@ -27,20 +27,6 @@ from ledger.lease_rows import Lease
 from ledger.lease_terms import BalanceKey, Exchanged, Grant, Return, Wish
 from ledger.limits import Limit, LimitKind, LimitNature
 
-__all__ = [
-    "BalanceKey",
-    "Exchanged",
-    "Grant",
-    "HolderUnknown",
-    "Return",
-    "Wish",
-    "end_holder",
-    "exchange",
-    "expire",
-    "heartbeat",
-    "register",
-]
-
 HEARTBEAT_S: Final = 3.0
 SLOTS_LOST_S: Final = 10.0
 LEASES_LOST_S: Final = 600.0

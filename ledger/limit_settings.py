@@ -18,6 +18,7 @@ from ledger import book_lock, changes, lease_rows, limits, tenancy
 from ledger.balance import Balance
 from ledger.errors import NotFound, Refused
 from ledger.ids import new_id
+from ledger.lease_terms import BalanceKey
 from ledger.limits import EACH_USER, FOREVER_US, Limit, LimitKind, LimitNature, LimitWindow
 from ledger.reports import UsageFilter, usage_totals
 from ledger.tables.limits import Lease, LimitBalance, LimitEvent, LimitRate, UsageLimit
@@ -125,10 +126,7 @@ async def remove_limit(session: AsyncSession, limit_id: str, now_us: int) -> Lim
     keys = select(LimitBalance.end_user, LimitBalance.window_us).where(col(LimitBalance.limit_id) == limit_id)
     await lease_rows.lock_balances(
         await session.connection(),
-        [
-            lease_rows.BalanceKey(limit_id, end_user, window_us)
-            for end_user, window_us in await session.execute(keys)
-        ],
+        [BalanceKey(limit_id, end_user, window_us) for end_user, window_us in await session.execute(keys)],
     )
     for table in (LimitBalance, LimitRate, LimitEvent, Lease):
         await session.execute(delete(table).where(col(table.limit_id) == limit_id))
