@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from ledger import database as module
 from ledger.database import Database
-from ledger.errors import DatabaseUnavailable
+from ledger.errors import DatabaseUnavailable, DatabaseUnusable
 
 pytestmark = pytest.mark.postgres
 
@@ -64,6 +64,24 @@ async def test_a_long_statement_is_a_fault_in_time(ledger: Database) -> None:
     with pytest.raises(DatabaseUnavailable, match="statement timeout"):
         async with ledger.read() as session:
             await session.execute(text("SELECT pg_sleep(60)"))
+
+
+@pytest.mark.parametrize("change", ["ALTER TABLE api_key RENAME TO away", "REVOKE ALL ON api_key FROM clerk"])
+async def test_a_table_that_we_may_not_have_is_the_databases_fault(ledger: Database, change: str) -> None:
+    """Guards against 500 and a traceback for each call where grants are missing or the schema was changed."""
+    async with ledger.write() as session:
+        await session.execute(text("CREATE ROLE clerk"))
+        await session.execute(text(change))
+    try:
+        with pytest.raises(DatabaseUnusable, match=r"does not exist|permission denied") as caught:
+            async with ledger.read() as session:
+                await session.execute(text("SET LOCAL ROLE clerk"))
+                await session.execute(text("SELECT id FROM api_key"))
+        assert "\n" not in str(caught.value)
+    finally:
+        async with ledger.write() as session:
+            await session.execute(text("DROP OWNED BY clerk"))
+            await session.execute(text("DROP ROLE clerk"))
 
 
 async def test_a_silent_server_is_a_fault_in_time(ledger: Database) -> None:
