@@ -2,8 +2,11 @@
 
 import asyncio
 import os
+import re
 import signal
+import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -11,8 +14,13 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ledger import database as module
+from ledger import tenancy
 from ledger.database import Database
 from ledger.errors import DatabaseUnavailable, DatabaseUnusable
+from ledger.partitions import ensure_partitions
+from ledger.posting import post
+from ledger.prices import PriceBook
+from tests.records import a_record
 
 pytestmark = pytest.mark.postgres
 
@@ -82,6 +90,33 @@ async def test_a_table_that_we_may_not_have_is_the_databases_fault(ledger: Datab
         async with ledger.write() as session:
             await session.execute(text("DROP OWNED BY clerk"))
             await session.execute(text("DROP ROLE clerk"))
+
+
+async def test_the_documented_grants_are_enough(ledger: Database) -> None:
+    """Guards against a server that needs to own its tables, which operators rightly do not let it."""
+    page = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
+    grants = re.findall(r"^GRANT .* TO metergate;$", page, re.MULTILINE)
+    assert len(grants) == 2
+    async with ledger.write() as session:
+        await session.execute(text("CREATE ROLE metergate"))
+        for grant in grants:
+            await session.execute(text(grant))
+    now_us = time.time_ns() // 1000
+    try:
+        async with ledger.write() as session:
+            await session.execute(text("SET LOCAL ROLE metergate"))
+            await ensure_partitions(session, now_us)
+            tenant = await tenancy.create_tenant(session, "A", now_us)
+            await session.flush()
+            project = await tenancy.create_project(session, tenant.id, "p", now_us)
+            await session.flush()
+            key, _ = await tenancy.create_api_key(session, b"pepper", project.id, "k", now_us)
+            record = a_record(started_us=now_us, api_key_id=key.id)
+            assert (await post(session, [record], PriceBook(), now_us)).inserted == 1
+    finally:
+        async with ledger.write() as session:
+            await session.execute(text("DROP OWNED BY metergate"))
+            await session.execute(text("DROP ROLE metergate"))
 
 
 async def test_a_silent_server_is_a_fault_in_time(ledger: Database) -> None:
