@@ -21,6 +21,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
+import asyncpg
 import httpx
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -89,7 +90,7 @@ class Process:
 
 
 class Gate:
-    """A running data plane. `data` is its data folder, with a migrated ledger in it."""
+    """A running data plane. `data` is its data folder; the migrated ledger is in it, or at `database_url`."""
 
     def __init__(
         self,
@@ -98,15 +99,18 @@ class Gate:
         *,
         workers: int = 1,
         worker_module: str = "proxy.worker",
+        database_url: str = "",
         **settings: str,
     ) -> None:
         self.data = data
         self._worker_module = worker_module
+        self.database_url = database_url or f"sqlite:///{data / 'metergate.db'}"
         self.words = data.parent / f"{data.name}.words"
         self._env = {
             **{name: value for name, value in os.environ.items() if not name.startswith("METERGATE_")},
             "PYTHONPATH": str(ROOT),
             "METERGATE_DATA_DIR": str(data),
+            "METERGATE_DATABASE_URL": self.database_url,
             "METERGATE_ENGINES": ",".join(engines),
             **{f"METERGATE_{name.upper()}": value for name, value in settings.items()},
         }
@@ -155,7 +159,7 @@ class Gate:
         """Does something to the ledger, in one transaction."""
 
         async def do() -> T:
-            database = Database(f"sqlite:///{self.data / 'metergate.db'}")
+            database = Database(self.database_url)
             try:
                 async with database.write() as session:
                     return await work(session)
@@ -178,6 +182,8 @@ class Gate:
 
     def sql(self, statement: str) -> list[dict[str, Any]]:
         """Asks the ledger's database, past all code of ours."""
+        if self.database_url.startswith("postgresql"):
+            return asyncio.run(_postgresql(self.database_url, statement))
         with contextlib.closing(sqlite3.connect(self.data / "metergate.db", timeout=10)) as connection:
             connection.row_factory = sqlite3.Row
             rows = [dict(row) for row in connection.execute(statement)]
@@ -253,6 +259,19 @@ class Gate:
                 written = path.read_bytes()
                 for word in wanted:
                     assert word not in written, f"{path} holds {word!r}"
+        if self.database_url.startswith("postgresql"):
+            tables = "SELECT table_name AS name FROM information_schema.tables WHERE table_schema = 'public'"
+            for table in self.sql(tables):
+                written = str(self.sql(f'SELECT t::text FROM "{table["name"]}" t')).encode()
+                assert not any(word in written for word in wanted), table["name"]
+
+
+async def _postgresql(url: str, statement: str) -> list[dict[str, Any]]:
+    connection = await asyncpg.connect(url)
+    try:
+        return [dict(row) for row in await connection.fetch(statement)]
+    finally:
+        await connection.close()
 
 
 def chat_body(text: str = "Tell me of the hills.", **fields: Any) -> dict[str, Any]:
@@ -267,13 +286,20 @@ def stream_body(text: str = "Tell me of the hills.", **fields: Any) -> dict[str,
 
 @contextlib.contextmanager
 def gate(
-    template: Path, folder: Path, engines: list[str], *, workers: int = 1, **settings: Any
+    template: Path,
+    folder: Path,
+    engines: list[str],
+    *,
+    workers: int = 1,
+    database_url: str = "",
+    **settings: Any,
 ) -> Iterator[Gate]:
-    """A data plane of its own, on a copy of a migrated ledger."""
+    """A data plane of its own, on a copy of a migrated ledger, or on the one at `database_url`."""
     data = folder / f"data{len(list(folder.iterdir()))}"
     data.mkdir()
-    shutil.copy(template, data / "metergate.db")
-    running = Gate(data, engines, workers=workers, **settings)
+    if not database_url:
+        shutil.copy(template, data / "metergate.db")
+    running = Gate(data, engines, workers=workers, database_url=database_url, **settings)
     try:
         yield running
     except BaseException:
