@@ -36,8 +36,10 @@ class Access:
     def __init__(self, trusted: TrustedProxies) -> None:
         self._trusted = trusted
 
-    def check(self, principal: Principal, purpose: str, scope: dict[str, Any]) -> None:
-        """Raises AddressRefused, ScopeMissing. `purpose`: the scope that is asked for; `scope`: ASGI's."""
+    def check(self, principal: Principal, purpose: str | None, scope: dict[str, Any]) -> None:
+        """Raises AddressRefused, ScopeMissing. `scope` is ASGI's; `purpose` the scope that is asked for, None
+        where every key may go.
+        """
         if principal.networks is not None:
             client = scope.get("client")
             address = self._trusted.client_of(client[0] if client else None, scope["headers"])
@@ -45,7 +47,7 @@ class Access:
                 raise AddressRefused("Your IP is not known here, and this API key is bound to addresses.")
             if not principal.networks.hold(address):
                 raise AddressRefused(f"Your IP {address} is not authorized for this API key.")
-        if principal.scopes is not None and not principal.scopes.allow(purpose):
+        if purpose is not None and principal.scopes is not None and not principal.scopes.allow(purpose):
             raise ScopeMissing(
                 "You have insufficient permissions for this operation. "
                 f"Missing scopes: {purpose}. Check that your API key has the scopes it needs."

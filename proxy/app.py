@@ -111,7 +111,7 @@ class DataPlane:
         sent = call.engine_body(self._salt_of(principal.tenant_id))
         await self._relay.carry(call, sent, settlement, answer, receive)
 
-    async def _authenticate(self, purpose: str, scope: dict[str, Any], answer: Answer) -> Principal:
+    async def _authenticate(self, purpose: str | None, scope: dict[str, Any], answer: Answer) -> Principal:
         """Who is calling, with a key that may be used for this and from there; `purpose`: a scope."""
         secret = headers.secret_in(scope["headers"])
         principal = self._authenticator.cached(secret)
