@@ -39,6 +39,10 @@ def _same(alias: str) -> str:
 _NOW: Final = "CAST(extract(epoch FROM clock_timestamp()) * 1000000 AS bigint)"
 _REGISTER: Final = "INSERT INTO lease_holder (id, host, worker, started_us, seen_us) VALUES "
 _SEE: Final = "UPDATE lease_holder SET seen_us = {now} WHERE id = {id} AND seen_us > 0 RETURNING seen_us"
+_TAKE_TURN: Final = (
+    "UPDATE lease_holder SET seen_us = {now}, turn = {turn}"
+    " WHERE id = {id} AND seen_us > 0 AND turn < {turn} RETURNING seen_us"
+)
 _SILENT: Final = "SELECT id, seen_us FROM lease_holder WHERE seen_us < {before} AND id <> {id}"
 
 _LOOK: Final = Statement(
@@ -167,6 +171,20 @@ async def see(connection: AsyncConnection, holder_id: str, now_us: int) -> int |
         result = await connection.exec_driver_sql(_SEE.format(now=_NOW, id="$1"), (holder_id,))
     else:
         result = await connection.exec_driver_sql(_SEE.format(now="?1", id="?2"), (now_us, holder_id))
+    seen_us = result.scalar_one_or_none()
+    return None if seen_us is None else int(seen_us)
+
+
+async def take_turn(connection: AsyncConnection, holder_id: str, turn: int, now_us: int) -> int | None:
+    """The holder lives and comes with its next exchange: the ledger's clock, or None where it has had that
+    turn, or is no holder any more. Locks it.
+    """
+    if _is_postgresql(connection):
+        statement = _TAKE_TURN.format(now=_NOW, id="$1", turn="CAST($2 AS numeric)")
+        result = await connection.exec_driver_sql(statement, (holder_id, turn))
+    else:
+        statement = _TAKE_TURN.format(now="?1", id="?2", turn="?3")
+        result = await connection.exec_driver_sql(statement, (now_us, holder_id, turn))
     seen_us = result.scalar_one_or_none()
     return None if seen_us is None else int(seen_us)
 

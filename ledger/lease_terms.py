@@ -54,7 +54,12 @@ class Grant:
 
 @dataclass(frozen=True, slots=True)
 class Exchanged:
-    """The answers in the order of the wishes; `now_us` is the ledger's clock, `tat_us` is by it."""
+    """The answers in the order of the wishes; `now_us` is the ledger's clock, `tat_us` is by it.
+
+    `is_repeated`: this exchange had been made before and its answer was lost: there are no grants, and what
+    it returned had gone back then.
+    """
 
     grants: tuple[Grant, ...]
     now_us: int
+    is_repeated: bool = False

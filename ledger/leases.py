@@ -58,13 +58,19 @@ async def exchange(
     wishes: Sequence[Wish],
     returns: Sequence[Return],
     now_us: int,
+    turn: int,
 ) -> Exchanged:
     """Takes returns and grants wishes, in one transaction that the caller commits. Raises HolderUnknown.
 
     `now_us` is the caller's clock: on PostgreSQL the server's own goes before it, since many hosts share it.
+    `turn` counts the holder's exchanges: one that was committed, but whose answer was lost, is asked for
+    again under its number, and then nothing goes back twice (`Exchanged.is_repeated`).
     """
     connection = await session.connection()
-    now_us = await _seen(connection, holder_id, now_us)
+    taken_us = await rows.take_turn(connection, holder_id, turn, now_us)
+    if taken_us is None:
+        return Exchanged((), await _seen(connection, holder_id, now_us), is_repeated=True)
+    now_us = taken_us
     if not wishes and not returns:
         return Exchanged((), now_us)
     counter = await _Counter.open(connection, holder_id, wishes, returns, now_us)

@@ -227,6 +227,10 @@ class Account:
         self._unspent = self.balance.unspent
         self.retry_us = now_us + BUSY_US
 
+    def give_up(self) -> None:
+        """Everything idle goes back: this worker ends."""
+        self._drop()
+
     def lost(self) -> None:
         """Our leases were taken for a dead worker's: nothing is in our hands any more."""
         self.available = self.back = 0

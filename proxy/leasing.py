@@ -23,7 +23,7 @@ from ledger.database import Database
 from ledger.errors import DatabaseFault
 from ledger.lease_terms import BalanceKey, Return, Wish
 from ledger.leases import HolderUnknown
-from ledger.limits import Limit
+from ledger.limits import Limit, LimitNature
 from proxy.allowances import TICK_US, Account
 
 PATIENCE_SECONDS: Final = 5.0
@@ -63,6 +63,10 @@ class LeaseDesk:
         self._urgent = False
         self._failed_until_us = 0
         self._seen_us = 0
+        self._exchanging = asyncio.Lock()
+        self._turn = 0
+        self._unsure: list[tuple[Account, int]] | None = None
+        """What went back in an exchange that may or may not have been committed."""
         self._tasks: list[asyncio.Task[None]] = []
         self.holder_id = ""
 
@@ -77,19 +81,20 @@ class LeaseDesk:
 
     async def stop(self) -> None:
         """Gives everything back that no call holds; what settled calls took is the poster's to move."""
-        for task in self._tasks:
-            task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
-        for account in self._accounts.values():
-            account.back += account.available
-            account.available = 0
-        self._wishes.clear()
         try:
-            async with asyncio.timeout(STOP_SECONDS):
+            async with asyncio.timeout(STOP_SECONDS), self._exchanging:
+                for task in self._tasks:
+                    task.cancel()
+                for account in self._accounts.values():
+                    account.give_up()
+                    self._active.add(account)
+                self._wishes.clear()
                 await self._exchange()
         except (DatabaseFault, HolderUnknown, TimeoutError) as fault:
             _log.warning("leases go back when they expire: %s", fault or "the ledger did not answer in time")
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def account(self, limit: Limit, end_user: str, at_us: int) -> Account:
         """The account of a call that starts at `at_us`."""
@@ -161,7 +166,8 @@ class LeaseDesk:
             done, self._round = self._round, None
             wished = list(self._wishes)
             try:
-                await self._exchange()
+                async with self._exchanging:
+                    await self._exchange()
                 if self._failed_until_us:
                     _log.warning("leases are granted again")
                 self._failed_until_us = 0
@@ -192,17 +198,27 @@ class LeaseDesk:
         _log.warning("this worker was given up for dead and its leases were taken: it begins anew")
         for account in self._accounts.values():
             account.lost()
+        self._turn, self._unsure = 0, None
         with suppress(DatabaseFault):
             await self._register()
 
     async def _exchange(self) -> None:
-        """One transaction: what is to go back, and what is wished for."""
+        """What is to go back, and what is wished for; first an exchange whose answer was lost, once more."""
+        while self._unsure is not None:
+            unsure, self._unsure = self._unsure, None
+            await self._turn_of({}, unsure)
         wishes, self._wishes = self._wishes, {}
         returned = [
             (account, account.back) for account in self._active if account.back and not account.is_gone
         ]
         for account, _ in returned:
             account.back = 0
+        await self._turn_of(wishes, returned)
+
+    async def _turn_of(
+        self, wishes: dict[Account, tuple[int, int]], returned: list[tuple[Account, int]]
+    ) -> None:
+        """One transaction. Where it fails, nobody knows whether it was committed: it is `_unsure`."""
         sent_us = self.now_us()
         try:
             async with self._database.write() as session:
@@ -212,20 +228,31 @@ class LeaseDesk:
                     [Wish(account.key, *wish) for account, wish in wishes.items()],
                     [Return(account.key, amount) for account, amount in returned],
                     sent_us,
+                    self._turn + 1,
                 )
         except BaseException:
-            for account, amount in returned:
-                account.back += amount
+            self._unsure = returned
             self._on_exchange(False)
             raise
         self._on_exchange(True)
+        self._turn += 1
         now_us = self.now_us()
+        if now_us - self._seen_us > leases.SLOTS_LOST_S * 1e6:
+            self._drop_slots()
         self._seen_us = now_us
+        if answer.is_repeated:
+            return
         ahead_us = answer.now_us - sent_us
         for (account, (least, _)), grant in zip(wishes.items(), answer.grants, strict=True):
             account.granted(grant, least, sent_us, now_us, ahead_us)
             if account.is_gone:
                 self._accounts.pop(account.key, None)
+
+    def _drop_slots(self) -> None:
+        """We were silent for so long that others may have our slots."""
+        for account in self._accounts.values():
+            if account.nature is LimitNature.SLOTS:
+                account.lost()
 
     async def _tick_forever(self) -> None:
         while True:

@@ -5,9 +5,14 @@ would be a promise nobody looked at. Tests marked `vllm` are let off, unless the
 """
 
 import os
+import sys
 from collections.abc import Generator
 
 import pytest
+
+# Hundreds of processes are started: each would compile all that it imports anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
 
 NO_SKIPS = os.environ.get("CI") == "true"
 

@@ -68,6 +68,8 @@ class LeaseHolder(Table, table=True):
     worker: int
     started_us: int = Field(sa_type=BigInteger)
     seen_us: int = Field(sa_type=BigInteger)
+    turn: int = Field(default=0, sa_type=Amount)
+    """Its last exchange that was committed: how it learns what became of one whose answer was lost."""
 
 
 class Lease(Table, table=True):

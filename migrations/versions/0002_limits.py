@@ -57,6 +57,7 @@ def upgrade() -> None:
         sa.Column("worker", sa.Integer(), nullable=False),
         sa.Column("started_us", sa.BigInteger(), nullable=False),
         sa.Column("seen_us", sa.BigInteger(), nullable=False),
+        sa.Column("turn", AMOUNT, nullable=False, server_default="0"),
         sa.PrimaryKeyConstraint("id", name="pk_lease_holder"),
     )
     op.create_table(

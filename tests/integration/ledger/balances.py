@@ -1,5 +1,7 @@
 """Balances as tests look at them: what a key is, what is used and leased of it, and that both add up."""
 
+from itertools import count
+
 from sqlalchemy import text
 
 from ledger import leases
@@ -7,6 +9,9 @@ from ledger.database import Database
 from ledger.lease_terms import BalanceKey
 from ledger.limits import Limit, LimitKind
 from tests.records import NOON_US
+
+turns = count(1)
+"""Numbers for exchanges, each above the last, whoever's they are."""
 
 
 def key_of(limit: Limit) -> BalanceKey:

@@ -20,7 +20,7 @@ from ledger.periods import DAY_US
 from ledger.posting import post
 from ledger.prices import PriceBook
 from ledger.record import CallRecord, Charge, Entry, HolderEnded
-from tests.integration.ledger.balances import balance_of, key_of, register
+from tests.integration.ledger.balances import balance_of, key_of, register, turns
 from tests.records import NOON_US, a_record
 
 MAX = 100
@@ -69,7 +69,7 @@ class Ledger(RuleBasedStateMachine):
 
     async def exchange(self, worker: Worker, wishes: list[Wish], returns: list[Return]) -> Exchanged:
         async with self.database.write() as session:
-            return await leases.exchange(session, worker.id, wishes, returns, NOON_US)
+            return await leases.exchange(session, worker.id, wishes, returns, NOON_US, next(turns))
 
     async def deliver(self, *entries: Entry) -> int:
         async with self.database.write() as session:
@@ -201,7 +201,7 @@ async def test_eight_workers_at_once_never_wait_in_a_ring(postgresql_url: str) -
             keys = dice.sample([*keys, key_of(slots), BalanceKey(rate.id, "", 0)], dice.randint(2, 6))
             async with database.write() as session:
                 wishes = [Wish(key, 1, dice.randint(1, 20)) for key in keys]
-                answer = await leases.exchange(session, holder, wishes, [], NOON_US)
+                answer = await leases.exchange(session, holder, wishes, [], NOON_US, next(turns))
             got = {key: grant.granted for key, grant in zip(keys, answer.grants, strict=True)}
             assert not any(grant.is_gone for grant in answer.grants)
             worked.append(got.get(keys[0], 0))
@@ -227,7 +227,7 @@ async def test_eight_workers_at_once_never_wait_in_a_ring(postgresql_url: str) -
                 holder = await register(database, seed)
             async with database.write() as session:
                 returns = [Return(key, amount) for key, amount in got.items()]
-                await leases.exchange(session, holder, [], returns, NOON_US)
+                await leases.exchange(session, holder, [], returns, NOON_US, next(turns))
             if turn % 5 == 4:
                 async with database.write() as session:
                     await leases.expire(session, NOON_US)

@@ -12,7 +12,7 @@ from ledger.lease_terms import BalanceKey, Exchanged, Return, Wish
 from ledger.leases import HolderUnknown
 from ledger.limit_settings import LimitScope
 from ledger.limits import Limit, LimitKind, LimitWindow
-from tests.integration.ledger.balances import balance_of, key_of, register
+from tests.integration.ledger.balances import balance_of, key_of, register, turns
 from tests.records import NOON_US
 
 
@@ -34,7 +34,7 @@ async def exchange(
     database: Database, holder_id: str, wishes: list[Wish], returns: list[Return], now_us: int = NOON_US
 ) -> Exchanged:
     async with database.write() as session:
-        return await leases.exchange(session, holder_id, wishes, returns, now_us)
+        return await leases.exchange(session, holder_id, wishes, returns, now_us, next(turns))
 
 
 async def silence(database: Database, holder_id: str, seconds: float) -> None:

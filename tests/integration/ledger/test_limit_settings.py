@@ -17,7 +17,7 @@ from ledger.posting import post
 from ledger.prices import PriceBook
 from ledger.principals import find_principal
 from ledger.record import CallRecord
-from tests.integration.ledger.balances import balance_of, key_of, register
+from tests.integration.ledger.balances import balance_of, key_of, register, turns
 from tests.records import NOON_US, a_record
 
 DAY, MONTH, LIFETIME, MINUTE = LimitWindow.DAY, LimitWindow.MONTH, LimitWindow.LIFETIME, LimitWindow.MINUTE
@@ -148,7 +148,7 @@ async def test_a_removed_limit_leaves_no_row(database: Database) -> None:
     await post_all(database, [a_record(tenant_id=tenant_id)])
     async with database.write() as session:
         await limit_settings.set_limit(session, scope, LimitKind.TOKENS, DAY, 100, NOON_US)
-        await leases.exchange(session, holder, [Wish(key_of(tokens), 5, 5)], [], NOON_US)
+        await leases.exchange(session, holder, [Wish(key_of(tokens), 5, 5)], [], NOON_US, next(turns))
     async with database.read() as session:
         before = await changes.latest(session)
     async with database.write() as session:
@@ -221,7 +221,7 @@ async def test_what_is_left_of_each_limit(database: Database, monkeypatch: pytes
     holder = await register(database)
     wishes = [Wish(key_of(day), 30, 30), Wish(key_of(slots), 3, 3), Wish(BalanceKey(rate.id, "", 0), 10, 10)]
     async with database.write() as session:
-        await leases.exchange(session, holder, wishes, [], NOON_US)
+        await leases.exchange(session, holder, wishes, [], NOON_US, next(turns))
     await post_all(
         database,
         [

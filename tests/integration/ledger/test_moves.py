@@ -19,7 +19,7 @@ from ledger.poster import drain_once
 from ledger.posting import PostResult, post
 from ledger.prices import PriceBook
 from ledger.record import CallRecord, Charge, Entry, HolderEnded
-from tests.integration.ledger.balances import balance_of, key_of, register
+from tests.integration.ledger.balances import balance_of, key_of, register, turns
 from tests.records import NOON_US, a_record
 
 DAY, MONTH, LIFETIME = LimitWindow.DAY, LimitWindow.MONTH, LimitWindow.LIFETIME
@@ -106,7 +106,7 @@ async def test_a_posting_moves_the_lease_to_what_is_used_once(customer: Customer
     limit = await customer.limit(LimitKind.TOKENS, DAY, 100)
     key, holder = key_of(limit), await register(customer.database)
     async with customer.database.write() as session:
-        await leases.exchange(session, holder, [Wish(key, 60, 60)], [], NOON_US)
+        await leases.exchange(session, holder, [Wish(key, 60, 60)], [], NOON_US, next(turns))
     record = customer.record(holder_id=holder, charges=(Charge(*key, 20),))
     again = customer.record(holder_id=holder, charges=(Charge(*key, 25), Charge("limit_gone", "", 0, 9)))
     assert await customer.post(record, record) == PostResult(1, 1)
@@ -126,8 +126,10 @@ async def test_an_end_gives_back_what_its_records_left(customer: Customer) -> No
     key = key_of(limit)
     one, two = await register(customer.database), await register(customer.database)
     async with customer.database.write() as session:
-        await leases.exchange(session, one, [Wish(key, 40, 40), Wish(key_of(slots), 3, 3)], [], NOON_US)
-        await leases.exchange(session, two, [Wish(key, 40, 40)], [], NOON_US)
+        await leases.exchange(
+            session, one, [Wish(key, 40, 40), Wish(key_of(slots), 3, 3)], [], NOON_US, next(turns)
+        )
+        await leases.exchange(session, two, [Wish(key, 40, 40)], [], NOON_US, next(turns))
     record = customer.record(holder_id=one, charges=(Charge(*key, 15),))
     assert await customer.post(record, HolderEnded(one), HolderEnded("holder_gone")) == PostResult(
         1, 0, ended=2
@@ -144,7 +146,7 @@ async def test_a_removed_limit_leaves_posting_in_peace(customer: Customer) -> No
     limit = await customer.limit(LimitKind.TOKENS, DAY, 100)
     key, holder = key_of(limit), await register(customer.database)
     async with customer.database.write() as session:
-        await leases.exchange(session, holder, [Wish(key, 40, 40)], [], NOON_US)
+        await leases.exchange(session, holder, [Wish(key, 40, 40)], [], NOON_US, next(turns))
     async with customer.database.write() as session:
         await limit_settings.remove_limit(session, limit.id, NOON_US)
         # What a worker that asked at that very moment leaves behind.
@@ -187,7 +189,7 @@ async def test_a_killed_workers_leases_come_back_through_its_journal(
     limit = await customer.limit(LimitKind.TOKENS, DAY, 1000)
     key, holder = key_of(limit), await register(customer.database)
     async with customer.database.write() as session:
-        await leases.exchange(session, holder, [Wish(key, 500, 500)], [], NOON_US)
+        await leases.exchange(session, holder, [Wish(key, 500, 500)], [], NOON_US, next(turns))
     folder = worker_folder(tmp_path, 0)
     writer = JournalWriter(folder)
     writer.begin_holder(holder)

@@ -94,7 +94,7 @@ def test_a_budget_ends_a_stream_cleanly_and_then_refuses(new_gate: NewGate, shar
     (call,) = shared_engine.calls(response.headers["x-request-id"])
     assert (row["prompt_tokens"], row["completion_tokens"]) == (
         call["prompt_tokens"],
-        call["completion_tokens"],
+        call["generated_tokens"],
     )
 
     def refused() -> httpx.Response | None:
@@ -123,6 +123,7 @@ def test_an_unstreamed_answer_is_capped_to_what_is_left(new_gate: NewGate, share
     set_price(gate)
     usage = gate.chat(max_tokens=1, ignore_eos=True)["usage"]
     set_limit(gate, "spend", "lifetime", (2 * usage["total_tokens"] + 20) * TOKEN_PICOS)
+    time.sleep(1.0)
     client = gate.client
 
     def capped() -> httpx.Response | None:
