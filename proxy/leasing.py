@@ -85,6 +85,8 @@ class LeaseDesk:
             account.back += account.available
             account.available = 0
         self._wishes.clear()
+        if not self.holder_id:  # the start never came to it
+            return
         try:
             async with asyncio.timeout(STOP_SECONDS):
                 await self._exchange()
