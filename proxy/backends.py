@@ -93,14 +93,15 @@ class Backends:
         self._tasks.append(asyncio.create_task(self._sweep_forever()))
 
     async def stop(self) -> None:
-        """Stops probing and closes every connection."""
+        """Stops probing and closes every connection; also where the start never came to it."""
         for task in self._tasks:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
         for backend in self.all:
             backend.pool.close()
-        await self.client.aclose()
+        if hasattr(self, "client"):
+            await self.client.aclose()
 
     def models(self) -> list[Model]:
         """The models that some healthy engine serves, by id."""

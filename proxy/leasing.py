@@ -81,6 +81,8 @@ class LeaseDesk:
 
     async def stop(self) -> None:
         """Gives everything back that no call holds; what settled calls took is the poster's to move."""
+        if not self.holder_id:  # the start never came to it
+            return
         try:
             async with asyncio.timeout(STOP_SECONDS), self._exchanging:
                 for task in self._tasks:
