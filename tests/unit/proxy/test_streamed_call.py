@@ -154,3 +154,18 @@ async def test_a_shutdown_in_the_drain_leaves_the_end_clean() -> None:
     await task
     assert [told[0] for told in stage.settlement.settled] == [Ending.LIMIT_REACHED]
     assert stage.answer.whole and b"error" not in stage.answer.said
+
+
+async def test_a_client_that_slows_down_in_the_drain_pauses_nothing() -> None:
+    """The drain's deadline is short, and stops for who is not reading."""
+    stage = Stage(trigger=1)
+    task = await stage.begin()
+    stage.stream.data(EVENTS[0] + EVENTS[1])
+    stage.answer.slow = True
+    stage.stream.data(EVENTS[2])
+    assert stage.exchange.half_closed == 1 and stage.exchange.reading
+    stage.stream.ended(EngineGone("closed", answered=True))
+    stage.answer.slow = False
+    stage.answer.takes.set()
+    await task
+    assert stage.settlement.settled[0][2] == Usage(16, 0, 2) and stage.answer.whole
