@@ -17,7 +17,7 @@ from fastapi.staticfiles import StaticFiles
 from swagger_ui_bundle import swagger_ui_path
 
 from admin import errors
-from admin.api import keys, organization, prices, tenants, usage
+from admin.api import keys, limits, organization, prices, tenants, usage
 from admin.api.responses import ERRORS
 from admin.auth import Here, Plane, operator
 from admin.config import AdminSettings
@@ -35,7 +35,7 @@ def create_app(settings: AdminSettings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        database = Database(settings.database_url)
+        database = Database(settings.database_url, pool_size=settings.database_pool_size)
         app.state.plane = Plane(database, pepper(settings), settings.currency)
         try:
             yield
@@ -45,7 +45,7 @@ def create_app(settings: AdminSettings) -> FastAPI:
     app = FastAPI(title=TITLE, version=_version(), lifespan=lifespan, docs_url=None, redoc_url=None)
     errors.install(app)
     app.add_middleware(Requests)
-    for router in (tenants.router, keys.router, prices.router, usage.router):
+    for router in (tenants.router, keys.router, limits.router, prices.router, usage.router):
         app.include_router(router, prefix="/admin/v1", dependencies=[Depends(operator)], responses=ERRORS)
     app.include_router(
         organization.router,

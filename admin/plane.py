@@ -16,8 +16,9 @@ import uvicorn
 from admin.app import create_app
 from admin.config import AdminSettings
 from admin.worker import BackgroundWorker
-from ledger import lifeline
-from ledger.errors import LedgerError
+from ledger import lifeline, secret_check
+from ledger.database import Database
+from ledger.errors import DatabaseFault, LedgerError
 from ledger.settings import load, pepper
 
 DRAIN_SECONDS = 5
@@ -32,6 +33,18 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         if not self.should_exit:
             lifeline.say_ready()
+
+
+async def check_secret(settings: AdminSettings, secret: bytes) -> None:
+    """Raises SecretChanged. A ledger that does not answer now is no reason not to start."""
+    database = Database(settings.database_url, pool_size=1)
+    try:
+        async with database.read() as session:
+            await secret_check.check(session, secret)
+    except DatabaseFault as fault:
+        logging.getLogger("metergate.admin").warning("starting without the database: %s", fault)
+    finally:
+        await database.close()
 
 
 async def run(listener: socket.socket, settings: AdminSettings, *, with_worker: bool) -> None:
@@ -69,7 +82,8 @@ def main() -> None:
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
         settings = load(AdminSettings)
-        pepper(settings)  # a key that cannot be read is one line here, and a traceback inside the server
+        # A key that cannot be read is one line here, and a traceback inside the server.
+        asyncio.run(check_secret(settings, pepper(settings)))
         asyncio.run(run(socket.socket(fileno=arguments.fd), settings, with_worker=not arguments.no_worker))
     except LedgerError as fault:
         sys.exit(f"metergate: {fault}")

@@ -7,10 +7,11 @@ tokens; amounts are exact integers of picos (1e-12) and, beside them, decimal st
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from admin.restrictions import Cidrs, ModelList, Scopes
 from admin.times import format_instant
 from ledger.money import format_micros, format_picos
 from ledger.reports import UsageTotal
@@ -53,6 +54,7 @@ class ProjectView(Resource):
     name: str
     state: ProjectState
     created_at: Instant
+    model_permissions: ModelList | None
 
     @classmethod
     def of(cls, project: Project) -> Self:
@@ -63,6 +65,7 @@ class ProjectView(Resource):
             name=project.name,
             state=project.state,
             created_at=format_instant(project.created_us),
+            model_permissions=ModelList.of(project.model_permissions),
         )
 
 
@@ -78,6 +81,9 @@ class KeyView(Resource):
     created_at: Instant
     expires_at: Instant | None
     last_used_at: Instant | None
+    model_permissions: ModelList | None
+    scopes: Scopes
+    cidrs: Cidrs
 
     @classmethod
     def of(cls, key: ApiKey) -> Self:
@@ -96,7 +102,7 @@ class NewKey(KeyView):
         return cls(key=secret, **_key_fields(key))
 
 
-def _key_fields(key: ApiKey) -> dict[str, str | None]:
+def _key_fields(key: ApiKey) -> dict[str, Any]:
     return {
         "id": key.id,
         "project_id": key.project_id,
@@ -107,6 +113,9 @@ def _key_fields(key: ApiKey) -> dict[str, str | None]:
         "created_at": format_instant(key.created_us),
         "expires_at": None if key.expires_us is None else format_instant(key.expires_us),
         "last_used_at": None if key.last_used_us is None else format_instant(key.last_used_us),
+        "model_permissions": ModelList.of(key.model_permissions),
+        "scopes": None if key.scopes is None else list(key.scopes.scopes),
+        "cidrs": None if key.networks is None else list(key.networks.cidrs),
     }
 
 

@@ -10,6 +10,7 @@ import contextlib
 import logging
 import signal
 import sys
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
@@ -17,10 +18,16 @@ from admin.config import AdminSettings
 from ledger import lifeline
 from ledger.database import Database
 from ledger.errors import LedgerError
+from ledger.partitions import ensure_partitions
 from ledger.settings import load
 
 SCHEMA_SECONDS = 60.0
 """How often to look whether somebody has upgraded the database under this code."""
+PARTITIONS_SECONDS = 3600.0
+"""How often to look whether PostgreSQL has the partitions of the months to come: they are made months ahead,
+so that many turns may fail before a row misses its own.
+"""
+CONNECTIONS = 2
 
 _log = logging.getLogger("metergate.worker")
 
@@ -37,14 +44,24 @@ class Job:
 class BackgroundWorker:
     """Runs the jobs until it is cancelled."""
 
-    def __init__(self, settings: AdminSettings) -> None:
-        """Connects to the ledger on first use."""
+    def __init__(
+        self, settings: AdminSettings, now_us: Callable[[], int] = lambda: time.time_ns() // 1000
+    ) -> None:
+        """Connects to the ledger on first use; `now_us` is the clock."""
         self._settings = settings
+        self._now_us = now_us
 
     async def run(self) -> None:
-        """Runs every job on its own clock."""
-        database = Database(self._settings.database_url, pool_size=1)
-        jobs = (Job("the schema check", SCHEMA_SECONDS, database.check),)
+        """Runs every job now, and then on its own clock."""
+        database = Database(self._settings.database_url, pool_size=CONNECTIONS)
+
+        async def make_partitions() -> None:
+            async with database.write() as session:
+                await ensure_partitions(session, self._now_us())
+
+        jobs = [Job("the schema check", SCHEMA_SECONDS, database.check)]
+        if not database.is_sqlite:
+            jobs.append(Job("the monthly partitions", PARTITIONS_SECONDS, make_partitions))
         try:
             async with asyncio.TaskGroup() as group:
                 for job in jobs:
@@ -55,13 +72,13 @@ class BackgroundWorker:
 
 async def _repeat(job: Job) -> None:
     while True:
-        await asyncio.sleep(job.every_seconds)
         try:
             await job.run()
         except LedgerError as fault:
             _log.warning("%s: %s", job.name, fault)
         except Exception:
             _log.exception("%s failed", job.name)
+        await asyncio.sleep(job.every_seconds)
 
 
 async def _serve(settings: AdminSettings) -> None:

@@ -5,8 +5,10 @@ with BEGIN IMMEDIATE, so that two never deadlock on an upgrade of their locks; s
 journal lets go of a record once its transaction is committed, and a commit that a power cut takes back would
 lose it.
 
-PostgreSQL is the production one: every statement and every wait for a lock has its limit, reads are read-only
-and see one snapshot, as they do on SQLite.
+PostgreSQL is the production one: connections are bounded, every statement and every wait for a lock has its
+limit, reads are read-only and see one snapshot, as they do on SQLite. A pooled connection is asked whether it
+still stands when it is taken, not the server: asyncpg knows of a close as soon as the event loop does, and a
+ping would cost each session three round trips (a fifth to a third of a short read, measured).
 
 It knows nothing of what is read and written. Failures of the database come out as
 ledger.errors.DatabaseFault; what the caller raises inside passes through as it is.
@@ -14,14 +16,14 @@ ledger.errors.DatabaseFault; what the caller raises inside passes through as it 
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 from sqlalchemy import Connection, event
-from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.engine import URL, ExceptionContext, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
 
@@ -36,7 +38,11 @@ STATEMENT_MS: Final = 30_000
 IDLE_TRANSACTION_MS: Final = (
     300_000  # an export to a slow reader holds its snapshot this long between two pages
 )
+COMMAND_MS: Final = 2 * STATEMENT_MS  # the network's limit, where the server's own cannot reach us
 POOL_WAIT_S: Final = 10.0
+POOL_SIZE: Final = 5
+
+T = TypeVar("T")
 
 _WRITES: Final = "metergate_writes"
 
@@ -47,15 +53,17 @@ _UNUSABLE: Final = ("not a database", "unable to open", "readonly", "malformed",
 class Database:
     """One ledger database. Make it inside the event loop that uses it, and close it there."""
 
-    def __init__(self, url: str, *, pool_size: int = 5) -> None:
+    def __init__(self, url: str, *, pool_size: int = POOL_SIZE) -> None:
         """`url` is sqlite:///relative/path, sqlite:////absolute/path or postgresql://...; connects on first
-        use.
+        use, `pool_size` times at most; who comes after that waits, and for POOL_WAIT_S at most.
 
         Raises DatabaseUnusable for a URL of another kind.
         """
         self.url = async_url(url)
         self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        self._engine = _sqlite_engine(self.url) if self.is_sqlite else _postgresql_engine(self.url, pool_size)
+        self.pool_size = pool_size
+        make_engine = _sqlite_engine if self.is_sqlite else _postgresql_engine
+        self._engine = make_engine(self.url, pool_size)
         self._reading = self._engine.execution_options(**_read_options(self.is_sqlite))
         self._writing = self._engine.execution_options(**{_WRITES: True})
         # SQLite has one writer: waiting here is fair and quick, waiting in SQLite's busy handler is neither.
@@ -66,6 +74,21 @@ class Database:
         """A session that sees one snapshot and keeps nothing. Raises DatabaseFault."""
         async with self._session(self._reading) as session:
             yield session
+
+    async def ask(self, work: Callable[[AsyncSession], Awaitable[T]]) -> T:
+        """What `work` reads on one snapshot; on a second one where the first's connection turned out broken.
+
+        Raises DatabaseFault.
+        """
+        try:
+            async with self.read() as session:
+                return await work(session)
+        except DatabaseUnavailable as fault:
+            cause = fault.__cause__
+            if not (isinstance(cause, DBAPIError) and cause.connection_invalidated):
+                raise
+        async with self.read() as session:
+            return await work(session)
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
@@ -112,7 +135,7 @@ class Database:
         try:
             try:
                 await session.connection()
-            except (SQLAlchemyError, OSError) as error:
+            except (SQLAlchemyError, OSError, _Silent) as error:
                 raise self._fault(error) from error
             except Exception as error:
                 # asyncpg's own errors while connecting (wrong password, starting up) reach us unwrapped.
@@ -123,7 +146,7 @@ class Database:
                 yield session
                 if commit:
                     await session.commit()
-            except (DBAPIError, PoolTimeout) as error:
+            except (DBAPIError, PoolTimeout, _Silent) as error:
                 if _is_callers(error):
                     raise
                 raise self._fault(error) from error
@@ -149,12 +172,18 @@ class Database:
 
     def _fault(self, error: BaseException) -> DatabaseFault:
         reason = str(getattr(error, "orig", None) or error).strip() or type(error).__name__
+        if isinstance(error, PoolTimeout):
+            reason = f"all {self.pool_size} connections are in use (METERGATE_DATABASE_POOL_SIZE)"
         line = f"the ledger database {self.shown_url}: {reason.splitlines()[0]}"
         if self.is_sqlite and any(words in reason for words in _UNUSABLE):
             return DatabaseUnusable(line)
         if any(words in line for words in ("password authentication", "does not exist", "permission denied")):
             return DatabaseUnusable(line)
         return DatabaseUnavailable(line)
+
+
+class _Silent(Exception):
+    """The server has not answered, or the network said that it will not."""
 
 
 def async_url(url: str) -> URL:
@@ -190,13 +219,19 @@ def _read_options(is_sqlite: bool) -> dict[str, Any]:
     return {} if is_sqlite else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 
 
-def _sqlite_engine(url: URL) -> AsyncEngine:
+def _sqlite_engine(url: URL, pool_size: int) -> AsyncEngine:
     if sqlite3.sqlite_version_info < SQLITE_VERSION_MIN:
         raise DatabaseUnusable(
             f"this Python has SQLite {sqlite3.sqlite_version}; metergate needs 3.35 or newer"
         )
     # isolation_level None: the driver begins nothing by itself, the begin event below does.
-    engine = create_async_engine(url, connect_args={"timeout": SQLITE_BUSY_S, "isolation_level": None})
+    engine = create_async_engine(
+        url,
+        pool_size=pool_size,
+        max_overflow=0,
+        pool_timeout=POOL_WAIT_S,
+        connect_args={"timeout": SQLITE_BUSY_S, "isolation_level": None},
+    )
 
     @event.listens_for(engine.sync_engine, "connect")
     def _prepare(connection: Any, _record: Any) -> None:
@@ -214,17 +249,14 @@ def _sqlite_engine(url: URL) -> AsyncEngine:
 
 
 def _postgresql_engine(url: URL, pool_size: int) -> AsyncEngine:
-    return create_async_engine(
+    engine = create_async_engine(
         url,
         pool_size=pool_size,
-        max_overflow=pool_size,
+        max_overflow=0,
         pool_timeout=POOL_WAIT_S,
-        pool_pre_ping=True,
         connect_args={
             "timeout": CONNECT_S,
-            "command_timeout": 2
-            * STATEMENT_MS
-            / 1000,  # the network's limit, where the server's own cannot reach us
+            "command_timeout": COMMAND_MS / 1000,
             "server_settings": {
                 "application_name": "metergate",
                 "timezone": "UTC",
@@ -234,3 +266,17 @@ def _postgresql_engine(url: URL, pool_size: int) -> AsyncEngine:
             },
         },
     )
+
+    @event.listens_for(engine.sync_engine, "checkout")
+    def _refuse_closed(connection: Any, _record: Any, _proxy: Any) -> None:
+        if connection.driver_connection.is_closed():
+            raise DisconnectionError  # the pool connects anew
+
+    @event.listens_for(engine.sync_engine, "handle_error")
+    def _say_silence(context: ExceptionContext) -> None:
+        """The driver lets these through as they are, where they could be the caller's own."""
+        if isinstance(context.original_exception, TimeoutError | ConnectionError):
+            context.is_disconnect = True
+            raise _Silent("the server does not answer") from context.original_exception
+
+    return engine

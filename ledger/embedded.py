@@ -37,6 +37,16 @@ def has_tenant(path: Path) -> bool:
         return False
 
 
+def check_digest(path: Path) -> bytes | None:
+    """What tells the secret that the keys were made with from another; None before the first key."""
+    try:
+        with _open(path) as connection:
+            row = connection.execute("SELECT digest FROM secret_check").fetchone()
+    except sqlite3.Error:
+        return None
+    return None if row is None else bytes(row[0])
+
+
 def priced_models(path: Path) -> set[str]:
     """The models that have a price for everybody, as far as the file can be read."""
     try:

@@ -5,6 +5,7 @@
     ├── AlreadyExists        the name or id is taken
     ├── Refused              an argument or a state does not allow it
     ├── SettingsRefused      settings that cannot be started with, one line for each
+    ├── SecretChanged        the secret is not the one that the ledger's keys were made with
     ├── DatabaseFault
     │   ├── DatabaseUnavailable   it may come back: try again later
     │   ├── DatabaseUnusable      it will not get better by itself: a wrong file, no permission, an old SQLite
@@ -50,6 +51,17 @@ class SettingsRefused(LedgerError):
         """One line for each name or value that is wrong."""
         super().__init__("\n".join(lines))
         self.lines = lines
+
+
+class SecretChanged(LedgerError):
+    """The secret is not the one that the ledger's keys were made with: with it, no key is known."""
+
+    def __init__(self) -> None:
+        """One line, the same everywhere."""
+        super().__init__(
+            "the secret key is not the one that the keys of this ledger were made with: restore "
+            "METERGATE_SECRET_KEY or secret.key; to give up all keys, run `metergate db adopt-secret`"
+        )
 
 
 class DatabaseFault(LedgerError):

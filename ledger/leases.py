@@ -14,69 +14,26 @@ Rules:
 - Units of a rate are not kept there: what is not used is given back within its life, or refills by itself.
 """
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
-from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
+from ledger import lease_rows as rows
 from ledger.balance import Balance
+from ledger.ids import new_id
+from ledger.lease_rows import Lease
+from ledger.lease_terms import BalanceKey, Exchanged, Grant, Return, Wish
+from ledger.limits import Limit, LimitKind, LimitNature
 
 HEARTBEAT_S: Final = 3.0
 SLOTS_LOST_S: Final = 10.0
 LEASES_LOST_S: Final = 600.0
 """Longer than a poster needs to catch up after a crash of its host that the host survives."""
 
-
-class BalanceKey(NamedTuple):
-    """Which balance: `end_user` is "" where users have none of their own, `window_us` 0 where there is no
-    window.
-    """
-
-    limit_id: str
-    end_user: str
-    window_us: int
-
-
-class Wish(NamedTuple):
-    """What a holder asks for: at least `least` or nothing, and no more than `most`."""
-
-    key: BalanceKey
-    least: int
-    most: int
-
-
-class Return(NamedTuple):
-    """What a holder gives back. Of a rate it may be negative: units that were used without a grant."""
-
-    key: BalanceKey
-    amount: int
-
-
-@dataclass(frozen=True, slots=True)
-class Grant:
-    """The answer to one wish.
-
-    `balance` is after the grant, of a consumable or slots; of a rate, `tat_us` is; neither of a limit that
-    is there no more.
-    """
-
-    granted: int
-    balance: Balance | None = None
-    tat_us: int | None = None
-
-    @property
-    def is_gone(self) -> bool:
-        """Whether the limit has been removed."""
-        return self.balance is None and self.tat_us is None
-
-
-@dataclass(frozen=True, slots=True)
-class Exchanged:
-    """The answers in the order of the wishes; `now_us` is the ledger's clock, `tat_us` is by it."""
-
-    grants: tuple[Grant, ...]
-    now_us: int
+_SLOTS_LOST_US: Final = int(SLOTS_LOST_S * 1_000_000)
+_LEASES_LOST_US: Final = int(LEASES_LOST_S * 1_000_000)
 
 
 class HolderUnknown(Exception):
@@ -85,12 +42,14 @@ class HolderUnknown(Exception):
 
 async def register(session: AsyncSession, host: str, worker: int, now_us: int) -> str:
     """Makes a holder; its id."""
-    raise NotImplementedError
+    holder_id = new_id("holder_")
+    await rows.register(await session.connection(), holder_id, host, worker, now_us)
+    return holder_id
 
 
 async def heartbeat(session: AsyncSession, holder_id: str, now_us: int) -> None:
     """Says that the holder lives. Raises HolderUnknown."""
-    raise NotImplementedError
+    await _seen(await session.connection(), holder_id, now_us)
 
 
 async def exchange(
@@ -104,14 +63,212 @@ async def exchange(
 
     `now_us` is the caller's clock: on PostgreSQL the server's own goes before it, since many hosts share it.
     """
-    raise NotImplementedError
+    connection = await session.connection()
+    now_us = await _seen(connection, holder_id, now_us)
+    if not wishes and not returns:
+        return Exchanged((), now_us)
+    counter = await _Counter.open(connection, holder_id, wishes, returns, now_us)
+    for item in returns:
+        counter.take_back(item)
+    order = sorted(range(len(wishes)), key=lambda place: wishes[place].key)
+    grants = {place: counter.grant(wishes[place]) for place in order}
+    refused = [place for place in order if counter.is_refused(wishes[place], grants[place])]
+    if refused and await counter.reclaim([wishes[place].key for place in refused]):
+        grants |= {place: counter.grant(wishes[place]) for place in refused}
+    await counter.write()
+    return Exchanged(tuple(grants[place] for place in range(len(wishes))), now_us)
 
 
 async def end_holder(session: AsyncSession, holder_id: str) -> None:
     """Gives back all that a holder has, and forgets it. For posting, at a HolderEnded; twice is once."""
-    raise NotImplementedError
+    connection = await session.connection()
+    await rows.drop_holders(connection, [holder_id])  # from here on, it can get nothing more
+    if found := await rows.leases_of(connection, [holder_id]):
+        locked = await rows.lock_balances(connection, {lease.key for lease, _ in found})
+        await _give_back(connection, await rows.drop_leases_of(connection, [holder_id]), locked)
 
 
 async def expire(session: AsyncSession, now_us: int) -> int:
     """Takes slots and leases from holders whose heartbeat stopped; how many leases went back."""
-    raise NotImplementedError
+    connection = await session.connection()
+    now_us = await rows.now(connection, now_us)
+    silent = await rows.silent(connection, now_us - _SLOTS_LOST_US)
+    if not silent:
+        return 0
+    lost = [
+        lease
+        for lease, kind in await rows.leases_of(connection, silent)
+        if kind == LimitKind.CONCURRENT or _is_lost(silent[lease.holder_id], now_us)
+    ]
+    locked = await rows.lock_balances(connection, {lease.key for lease in lost})
+    dropped = await rows.drop_leases(connection, lost)
+    await _give_back(connection, dropped, locked)
+    await rows.drop_holders(
+        connection, [holder_id for holder_id, seen_us in silent.items() if _is_lost(seen_us, now_us)]
+    )
+    return len(dropped)
+
+
+def _is_lost(seen_us: int, now_us: int) -> bool:
+    return seen_us < now_us - _LEASES_LOST_US
+
+
+async def _seen(connection: AsyncConnection, holder_id: str, now_us: int) -> int:
+    seen_us = await rows.see(connection, holder_id, now_us)
+    if seen_us is None:
+        raise HolderUnknown(f"holder {holder_id} has been given up for dead")
+    return seen_us
+
+
+async def _give_back(
+    connection: AsyncConnection, leases: Sequence[Lease], locked: Container[BalanceKey]
+) -> None:
+    """Off the balances; a lease of a limit that was removed has none."""
+    amounts = rows.totals(leases)
+    await rows.give_back(connection, {key: amount for key, amount in amounts.items() if key in locked})
+
+
+@dataclass(slots=True)
+class _Account:
+    """A balance that is being worked on, and what the holder has of it."""
+
+    balance: Balance
+    held: int
+    leased_before: int
+    held_before: int
+
+
+class _Counter:
+    """One exchange: the rows of every limit in it, locked, and what becomes of them."""
+
+    def __init__(self, connection: AsyncConnection, holder_id: str, now_us: int) -> None:
+        """Empty: see `open`."""
+        self._connection = connection
+        self._holder_id = holder_id
+        self._now_us = now_us
+        self._limits: dict[str, Limit] = {}
+        self._accounts: dict[BalanceKey, _Account] = {}
+        self._tats: dict[str, int] = {}
+        self._tats_before: dict[str, int] = {}
+
+    @classmethod
+    async def open(
+        cls,
+        connection: AsyncConnection,
+        holder_id: str,
+        wishes: Sequence[Wish],
+        returns: Sequence[Return],
+        now_us: int,
+    ) -> "_Counter":
+        """Read and lock what the wishes and returns are about."""
+        counter = cls(connection, holder_id, now_us)
+        wished = {wish.key for wish in wishes}
+        keys = wished | {item.key for item in returns}
+        counter._limits, lacking = await rows.look(connection, keys)
+        kept = {key for key in keys if key.limit_id in counter._limits and not counter._is_rate(key)}
+        await rows.make_balances(connection, (key for key in lacking if key in kept and key in wished))
+        balances = await rows.lock_balances(connection, kept)
+        counter._tats = await rows.lock_rates(
+            connection, {key.limit_id for key in keys - kept if key.limit_id in counter._limits}
+        )
+        counter._tats_before = dict(counter._tats)
+        held = await rows.held(connection, ((holder_id, key) for key in balances))
+        for key, (used, leased) in balances.items():
+            has = held.get((holder_id, key), 0)
+            balance = Balance(counter._limits[key.limit_id].max_value, used, leased)
+            counter._accounts[key] = _Account(balance, has, leased, has)
+        return counter
+
+    def take_back(self, item: Return) -> None:
+        """Nothing goes back to a limit that is gone, nor more than the holder has."""
+        if item.key.limit_id in self._tats:
+            rate, tat_us = self._limits[item.key.limit_id].rate, self._tats[item.key.limit_id]
+            self._tats[item.key.limit_id] = (
+                rate.given_back(tat_us, item.amount)
+                if item.amount >= 0
+                else rate.charged(tat_us, self._now_us, -item.amount)
+            )
+        elif account := self._accounts.get(item.key):
+            assert item.amount >= 0, item
+            taken = min(item.amount, account.held)
+            account.balance = account.balance.given_back(taken)
+            account.held -= taken
+
+    def grant(self, wish: Wish) -> Grant:
+        """As much of a wish as there is, at once in the rows' state here; `write` has the last word."""
+        limit_id = wish.key.limit_id
+        if limit_id in self._tats:
+            granted, tat_us = self._limits[limit_id].rate.granted(
+                self._tats[limit_id], self._now_us, wish.least, wish.most
+            )
+            self._tats[limit_id] = tat_us
+            return Grant(granted, tat_us=tat_us)
+        account = self._accounts.get(wish.key)
+        if account is None:
+            return Grant(wish.most)
+        granted = account.balance.grant(wish.least, wish.most)
+        account.balance = account.balance.granted(granted)
+        account.held += granted
+        return Grant(granted, balance=account.balance)
+
+    def is_refused(self, wish: Wish, grant: Grant) -> bool:
+        """Whether somebody dead may have what the wish lacks."""
+        return grant.granted < wish.least and wish.key in self._accounts
+
+    async def reclaim(self, keys: Sequence[BalanceKey]) -> bool:
+        """Take back what holders without a heartbeat have of these balances; whether there was any."""
+        silent = await rows.silent(self._connection, self._now_us - _SLOTS_LOST_US, but=self._holder_id)
+        if not silent:
+            return False
+        lost = [
+            lease
+            for lease in await rows.leases_on(self._connection, sorted(set(keys)))
+            if lease.holder_id in silent and self._may_take(lease.key, silent[lease.holder_id])
+        ]
+        for lease in await rows.drop_leases(self._connection, lost):
+            account = self._accounts[lease.key]
+            account.balance = account.balance.given_back(lease.held)
+        # Who lost money or tokens must not believe, when it comes back, that it still has them.
+        await rows.give_up(
+            self._connection,
+            {lease.holder_id for lease in lost if _is_lost(silent[lease.holder_id], self._now_us)},
+        )
+        return bool(lost)
+
+    async def write(self) -> None:
+        """Into the rows. The statement that grants is conditional: the database itself is the last guard."""
+        changed = {
+            key: account
+            for key, account in self._accounts.items()
+            if account.balance.leased != account.leased_before
+        }
+        await rows.grant(
+            self._connection,
+            [
+                (key, account.balance.leased - account.leased_before, account.balance.max_value)
+                for key, account in changed.items()
+            ],
+        )
+        await rows.set_leases(
+            self._connection,
+            (
+                Lease(self._holder_id, key, account.held)
+                for key, account in self._accounts.items()
+                if account.held != account.held_before
+            ),
+        )
+        await rows.set_rates(
+            self._connection,
+            {
+                limit_id: tat_us
+                for limit_id, tat_us in self._tats.items()
+                if tat_us != self._tats_before[limit_id]
+            },
+        )
+
+    def _is_rate(self, key: BalanceKey) -> bool:
+        return self._limits[key.limit_id].nature is LimitNature.RATE
+
+    def _may_take(self, key: BalanceKey, seen_us: int) -> bool:
+        is_slots = self._limits[key.limit_id].nature is LimitNature.SLOTS
+        return is_slots or _is_lost(seen_us, self._now_us)

@@ -8,10 +8,25 @@ tenant, project or key), so that workers drop the principals it concerns.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Final
 
+from sqlalchemy import delete, or_
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlmodel import col, select
 
-from ledger.limits import Limit, LimitKind, LimitWindow
+from ledger import book_lock, changes, lease_rows, limits, tenancy
+from ledger.balance import Balance
+from ledger.errors import NotFound, Refused
+from ledger.ids import new_id
+from ledger.lease_terms import BalanceKey
+from ledger.limits import EACH_USER, FOREVER_US, Limit, LimitKind, LimitNature, LimitWindow
+from ledger.reports import UsageFilter, usage_totals
+from ledger.tables.limits import Lease, LimitBalance, LimitEvent, LimitRate, UsageLimit
+
+SET: Final = "limit.set"
+REMOVED: Final = "limit.removed"
+NAME_CHARS_MAX: Final = 512  # of a model or an end user; vLLM takes paths as model names
+STANDINGS_MAX: Final = 1000  # end users of one limit, those who used most: a page for people, not a report
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +71,67 @@ async def set_limit(
 
     Raises NotFound for the scope, Refused for what does not go together (`ledger.limits.check`).
     """
-    raise NotImplementedError
+    limits.check(kind, window, max_value, burst, end_user)
+    _check_name("model", model)
+    _check_name("end user", end_user)
+    await book_lock.take(session)
+    tenant_id, project_id, api_key_id = await _ids(session, scope)
+    query = select(UsageLimit).where(
+        col(UsageLimit.tenant_id) == tenant_id,
+        col(UsageLimit.project_id).is_not_distinct_from(project_id),
+        col(UsageLimit.api_key_id).is_not_distinct_from(api_key_id),
+        col(UsageLimit.model).is_not_distinct_from(model),
+        col(UsageLimit.end_user).is_not_distinct_from(end_user),
+        col(UsageLimit.kind) == kind,
+        col(UsageLimit.window).is_not_distinct_from(window),
+    )
+    row = (await session.execute(query)).scalar_one_or_none()
+    if row is None:
+        row = UsageLimit(
+            id=new_id("limit_"),
+            tenant_id=tenant_id,
+            project_id=project_id,
+            api_key_id=api_key_id,
+            model=model,
+            end_user=end_user,
+            kind=kind,
+            window=window,
+            max_value=max_value,
+            burst=burst,
+            soft=soft,
+            created_us=now_us,
+            changed_us=now_us,
+        )
+        session.add(row)
+        await _begin(session, _limit(row), now_us)
+    elif (row.max_value, row.burst, row.soft) == (max_value, burst, soft):
+        return _limit(row)
+    else:
+        row.max_value, row.burst, row.soft, row.changed_us = max_value, burst, soft, now_us
+    limit = _limit(row)
+    await changes.append(session, SET, limit.scope_id, now_us)
+    return limit
 
 
 async def remove_limit(session: AsyncSession, limit_id: str, now_us: int) -> Limit:
     """Removes a limit, within a second on every worker. Raises NotFound."""
-    raise NotImplementedError
+    await book_lock.take(session)
+    row = await session.get(UsageLimit, limit_id)
+    if row is None:
+        raise NotFound("limit", limit_id)
+    limit = _limit(row)
+    await session.delete(row)
+    await session.flush()
+    # Who exchanges leases of it just now has its balances locked: they go first, in the order of their key.
+    keys = select(LimitBalance.end_user, LimitBalance.window_us).where(col(LimitBalance.limit_id) == limit_id)
+    await lease_rows.lock_balances(
+        await session.connection(),
+        [BalanceKey(limit_id, end_user, window_us) for end_user, window_us in await session.execute(keys)],
+    )
+    for table in (LimitBalance, LimitRate, LimitEvent, Lease):
+        await session.execute(delete(table).where(col(table.limit_id) == limit_id))
+    await changes.append(session, REMOVED, limit.scope_id, now_us)
+    return limit
 
 
 async def list_limits(
@@ -74,18 +144,170 @@ async def list_limits(
     """The limits set on exactly this tenant, project or key (a tenant's with those of its projects and keys),
     or all of them; the oldest first.
     """
-    raise NotImplementedError
+    query = select(UsageLimit).order_by(col(UsageLimit.created_us), col(UsageLimit.id))
+    if tenant_id is not None:
+        query = query.where(col(UsageLimit.tenant_id) == tenant_id)
+    if project_id is not None:
+        query = query.where(col(UsageLimit.project_id) == project_id, col(UsageLimit.api_key_id).is_(None))
+    if api_key_id is not None:
+        query = query.where(col(UsageLimit.api_key_id) == api_key_id)
+    return [_limit(row) for row in (await session.execute(query)).scalars()]
+
+
+async def get_limit(session: AsyncSession, limit_id: str) -> Limit:
+    """Raises NotFound."""
+    row = await session.get(UsageLimit, limit_id)
+    if row is None:
+        raise NotFound("limit", limit_id)
+    return _limit(row)
 
 
 async def limits_of(
     session: AsyncSession, tenant_id: str, project_id: str, api_key_id: str
 ) -> tuple[Limit, ...]:
     """Every limit that can concern a call of this key, whatever its model and end user, by id."""
-    raise NotImplementedError
+    query = (
+        select(UsageLimit)
+        .where(
+            col(UsageLimit.tenant_id) == tenant_id,
+            or_(col(UsageLimit.project_id).is_(None), col(UsageLimit.project_id) == project_id),
+            or_(col(UsageLimit.api_key_id).is_(None), col(UsageLimit.api_key_id) == api_key_id),
+        )
+        .order_by(col(UsageLimit.id))
+    )
+    return tuple(_limit(row) for row in (await session.execute(query)).scalars())
 
 
 async def standings(session: AsyncSession, limits: Sequence[Limit], now_us: int) -> list[LimitStanding]:
     """How much of each limit is left now, in their order; of a limit of each user, one for every user who
-    used it in the running window.
+    used it in the running window (the STANDINGS_MAX who used most).
+
+    `remaining`: of a consumable, what is not used yet; of slots, what nobody holds.
     """
-    raise NotImplementedError
+    found: list[LimitStanding] = []
+    tats = await _tats(session, limits)
+    ledger_us = await lease_rows.now(await session.connection(), now_us) if tats else now_us
+    single = await _balances(session, limits, now_us)
+    for limit in limits:
+        until_us = limit.span(now_us)[1]
+        resets_us = None if until_us == FOREVER_US else until_us
+        if limit.nature is LimitNature.RATE:
+            remaining = limit.rate.free(tats.get(limit.id, 0), ledger_us)
+            found.append(LimitStanding(limit, "", 0, 0, remaining, None))
+            continue
+        if limit.end_user == EACH_USER:
+            balances = await _users(session, limit, now_us)
+        else:
+            balances = [("", *single.get(limit.id, (0, 0)))]
+        for end_user, used, leased in balances:
+            balance = Balance(limit.max_value, used, leased)
+            remaining = balance.free if limit.nature is LimitNature.SLOTS else balance.unspent
+            found.append(LimitStanding(limit, end_user, used, leased, remaining, resets_us))
+    return found
+
+
+async def _ids(session: AsyncSession, scope: LimitScope) -> tuple[str, str | None, str | None]:
+    """The tenant, project and key of a scope that there is."""
+    given = [name for name in (scope.tenant_id, scope.project_id, scope.api_key_id) if name is not None]
+    if len(given) != 1:
+        raise Refused("a limit is of one tenant, one project or one key")
+    if scope.api_key_id is not None:
+        key = await tenancy.get_api_key(session, scope.api_key_id)
+        return key.tenant_id, key.project_id, key.id
+    if scope.project_id is not None:
+        project = await tenancy.get_project(session, scope.project_id)
+        return project.tenant_id, project.id, None
+    tenant = await tenancy.get_tenant(session, given[0])
+    return tenant.id, None, None
+
+
+async def _begin(session: AsyncSession, limit: Limit, now_us: int) -> None:
+    """What a new limit starts from: an empty rate, or what was posted in the running window."""
+    if limit.nature is LimitNature.RATE:
+        session.add(LimitRate(limit_id=limit.id, tat_us=0))
+    elif limit.nature is LimitNature.CONSUMABLE and limit.end_user is None:
+        from_us, until_us = limit.span(now_us)
+        is_lifetime = until_us == FOREVER_US
+        wanted = UsageFilter(
+            from_us=None if is_lifetime else from_us,
+            until_us=None if is_lifetime else until_us,
+            tenant_id=limit.tenant_id,
+            project_id=limit.project_id,
+            api_key_id=limit.api_key_id,
+            model=limit.model,
+        )
+        used = 0
+        for total in await usage_totals(session, wanted):
+            if limit.kind is LimitKind.SPEND:
+                used += total.amount_picos
+            elif limit.kind is LimitKind.TOKENS:
+                used += total.prompt_tokens + total.completion_tokens
+            else:
+                used += total.calls
+        used = min(used, lease_rows.used_max(await session.connection()))
+        session.add(LimitBalance(limit_id=limit.id, end_user="", window_us=from_us, used=used, leased=0))
+
+
+async def _tats(session: AsyncSession, limits: Sequence[Limit]) -> dict[str, int]:
+    rates = [limit.id for limit in limits if limit.nature is LimitNature.RATE]
+    if not rates:
+        return {}
+    query = select(LimitRate.limit_id, LimitRate.tat_us).where(col(LimitRate.limit_id).in_(rates))
+    return {str(limit_id): int(tat_us) for limit_id, tat_us in (await session.execute(query)).all()}
+
+
+async def _balances(
+    session: AsyncSession, limits: Sequence[Limit], now_us: int
+) -> dict[str, tuple[int, int]]:
+    """What is used and leased in the running window of limits that have one balance."""
+    windows = {
+        limit.id: limit.span(now_us)[0]
+        for limit in limits
+        if limit.nature is not LimitNature.RATE and limit.end_user != EACH_USER
+    }
+    if not windows:
+        return {}
+    query = select(
+        LimitBalance.limit_id, LimitBalance.window_us, LimitBalance.used, LimitBalance.leased
+    ).where(
+        col(LimitBalance.limit_id).in_(windows),
+        col(LimitBalance.end_user) == "",
+        col(LimitBalance.window_us).in_(set(windows.values())),
+    )
+    return {
+        limit_id: (used, leased)
+        for limit_id, window_us, used, leased in await session.execute(query)
+        if windows[limit_id] == window_us
+    }
+
+
+async def _users(session: AsyncSession, limit: Limit, now_us: int) -> list[tuple[str, int, int]]:
+    """Each user's balance of the running window: who used most comes first."""
+    query = (
+        select(LimitBalance.end_user, LimitBalance.used, LimitBalance.leased)
+        .where(col(LimitBalance.limit_id) == limit.id, col(LimitBalance.window_us) == limit.span(now_us)[0])
+        .order_by(col(LimitBalance.used).desc(), col(LimitBalance.end_user))
+        .limit(STANDINGS_MAX)
+    )
+    return [(end_user, used, leased) for end_user, used, leased in await session.execute(query)]
+
+
+def _limit(row: UsageLimit) -> Limit:
+    return Limit(
+        row.id,
+        row.tenant_id,
+        row.project_id,
+        row.api_key_id,
+        row.model,
+        row.end_user,
+        row.kind,
+        row.window,
+        row.max_value,
+        row.burst,
+        row.soft,
+    )
+
+
+def _check_name(what: str, name: str | None) -> None:
+    if name is not None and not (0 < len(name) <= NAME_CHARS_MAX and name.isprintable()):
+        raise Refused(f"the name of a {what} has 1 to {NAME_CHARS_MAX} printable characters")

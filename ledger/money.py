@@ -21,6 +21,9 @@ SHOWN_CHARS_MAX = 40
 # the very top.
 PRICE_MICROS_MAX = 10**13
 
+# Nine million units of currency: as 64 bits hold them.
+AMOUNT_PICOS_MAX = 9 * 10**18
+
 # ISO 4217: the currencies whose smallest unit is not a hundredth.
 _EXPONENTS = {
     **dict.fromkeys(
@@ -78,19 +81,28 @@ def parse_price(text: str) -> int:
     Exact: raises Refused for what is no plain decimal number, is negative, has more than six decimals, or is
     beyond PRICE_MICROS_MAX.
     """
-    text = text.strip()
-    shown = repr(text if len(text) <= SHOWN_CHARS_MAX else text[:SHOWN_CHARS_MAX] + "...")
-    if not re.fullmatch(r"\d+(\.\d+)?", text, re.ASCII):
-        raise Refused(f"{shown} is not a price: write a decimal number such as 0.15")
-    whole, _, decimals = text.partition(".")
-    whole, decimals = whole.lstrip("0"), decimals.rstrip("0")
+    whole, decimals, shown = _decimal(text, "a price", "0.15")
     if len(decimals) > 6:
         raise Refused(f"{shown} has more than six decimals: prices are kept in millionths")
-    dearest = PRICE_MICROS_MAX // MICROS_PER_UNIT
-    # Digits are counted first: Python refuses to read integers of thousands of them.
-    if len(whole) > len(str(dearest)) or (micros := int(whole + decimals.ljust(6, "0"))) > PRICE_MICROS_MAX:
-        raise Refused(f"{shown} is above the highest price, {dearest:,}")
+    micros = _scaled(whole, decimals, 6, PRICE_MICROS_MAX)
+    if micros is None:
+        raise Refused(f"{shown} is above the highest price, {PRICE_MICROS_MAX // MICROS_PER_UNIT:,}")
     return micros
+
+
+def parse_amount(text: str) -> int:
+    """Picos of a decimal amount in units of currency: "1.00" is 1000000000000.
+
+    Exact: raises Refused for what is no plain decimal number, is negative, has more than twelve decimals, or
+    is beyond AMOUNT_PICOS_MAX.
+    """
+    whole, decimals, shown = _decimal(text, "an amount", "1.00")
+    if len(decimals) > 12:
+        raise Refused(f"{shown} has more than twelve decimals: amounts are kept in 1e-12 of a unit")
+    picos = _scaled(whole, decimals, 12, AMOUNT_PICOS_MAX)
+    if picos is None:
+        raise Refused(f"{shown} is above the highest amount, {AMOUNT_PICOS_MAX // PICOS_PER_UNIT:,}")
+    return picos
 
 
 def format_micros(micros: int) -> str:
@@ -115,6 +127,30 @@ def round_picos(picos: int, currency: str) -> int:
     if 2 * rest >= divisor:
         whole += 1
     return whole if picos >= 0 else -whole
+
+
+def _decimal(text: str, what: str, example: str) -> tuple[str, str, str]:
+    """The digits before and after the point, without zeros that say nothing, and the text as errors show
+    it.
+    """
+    text = text.strip()
+    shown = repr(text if len(text) <= SHOWN_CHARS_MAX else text[:SHOWN_CHARS_MAX] + "...")
+    if not re.fullmatch(r"\d+(\.\d+)?", text, re.ASCII):
+        if re.fullmatch(r"-\d+(\.\d+)?", text, re.ASCII):
+            raise Refused(f"{shown} is negative: {what} is at least 0")
+        raise Refused(f"{shown} is not {what}: write a decimal number such as {example}")
+    whole, _, decimals = text.partition(".")
+    return whole.lstrip("0"), decimals.rstrip("0"), shown
+
+
+def _scaled(whole: str, decimals: str, places: int, most: int) -> int | None:
+    """The number times 10**places; None above `most`. Digits are counted first: Python refuses to read
+    integers of thousands of them.
+    """
+    if len(whole) + places > len(str(most)):
+        return None
+    scaled = int(whole + decimals.ljust(places, "0"))
+    return scaled if scaled <= most else None
 
 
 def _format_scaled(value: int, places: int) -> str:

@@ -33,7 +33,7 @@ from ledger.journal.segments import (
 )
 from ledger.posting import BATCH_RECORDS_MAX, NOTHING_POSTED, PostResult, post
 from ledger.prices import PriceBook
-from ledger.record import CallRecord
+from ledger.record import Entry
 
 logger = logging.getLogger(__name__)
 
@@ -73,21 +73,21 @@ class Poster:
 
     async def turn(self) -> PostResult:
         """Post one batch of what is there: one transaction for all folders. Raises DatabaseFault."""
-        records: list[CallRecord] = []
+        entries: list[Entry] = []
         batches: list[tuple[JournalReader, Position, Batch]] = []
         for reader in self._known_readers():
             begin = reader.position
-            batch = self._read(reader, BATCH_RECORDS_MAX - len(records))
+            batch = self._read(reader, BATCH_RECORDS_MAX - len(entries))
             if batch is not None and batch.end != begin:
                 batches.append((reader, begin, batch))
-                records.extend(batch.records)
-            if len(records) >= BATCH_RECORDS_MAX:
+                entries.extend(batch.entries)
+            if len(entries) >= BATCH_RECORDS_MAX:
                 break
         try:
             result = NOTHING_POSTED
-            if records:
+            if entries:
                 async with self._database.write() as session:
-                    result = await post(session, records, self._price_book, self._clock())
+                    result = await post(session, entries, self._price_book, self._clock())
             for reader, _, batch in batches:
                 for damage in batch.damages:
                     self._set_aside(reader.folder, damage)
@@ -145,9 +145,9 @@ class Poster:
                     self._complain(str(folder), str(fault))
         return list(self._readers.values())
 
-    def _read(self, reader: JournalReader, records_max: int) -> Batch | None:
+    def _read(self, reader: JournalReader, entries_max: int) -> Batch | None:
         try:
-            return reader.read(records_max)
+            return reader.read(entries_max)
         except (JournalCorrupt, OSError) as fault:
             self._complain(str(reader.folder), f"cannot read the journal {reader.folder}: {fault}")
             return None

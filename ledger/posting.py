@@ -1,9 +1,9 @@
-"""Posting: the only writer of usage rows and rollups.
+"""Posting: the only writer of usage rows and rollups, and of what of a limit is used.
 
-A batch of records becomes usage rows, hourly rollups and keys' times of last use in the caller's one
-transaction. Whatever is delivered again adds nothing: only rows that this transaction inserted reach the
-rollups. So records may be posted any number of times, in any order, from any number of hosts, and the sums
-come out the same.
+A batch of records becomes usage rows, hourly rollups, keys' times of last use and moves on the limits'
+balances (ledger/moves.py) in the caller's one transaction. Whatever is delivered again adds nothing: only
+rows that this transaction inserted reach the rollups and the balances. So records may be posted any number of
+times, in any order, from any number of hosts, and the sums come out the same.
 
 Statements are written by hand and handed to the driver as they are: this runs once for every call, and the
 object layer would cost more than the databases do. Rows are tuples in the order of the table's columns.
@@ -16,15 +16,16 @@ from operator import itemgetter
 from typing import Any
 
 from sqlalchemy import Table as SqlTable
-from sqlalchemy import text
 from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
+from ledger import book_lock, moves
 from ledger.errors import DatabaseUnusable
 from ledger.money import rate
-from ledger.prices import PRICE_LOCK, PriceBook, rates_of
-from ledger.record import CallRecord
+from ledger.moves import Caller, Use
+from ledger.prices import PriceBook, rates_of
+from ledger.record import CallRecord, Charge, Entry
 from ledger.tables import Table
 
 HOUR_US = 3_600_000_000
@@ -38,18 +39,22 @@ _SUMS = ("calls", "prompt_tokens", "cached_prompt_tokens", "completion_tokens", 
 
 @dataclass(frozen=True, slots=True)
 class PostResult:
-    """How many records became rows, how many had been rows before, and how many of the new ones have no
-    price.
+    """How many records became rows, how many had been rows before, how many of the new ones have no price,
+    and how many ends of holders there were.
     """
 
     inserted: int
     duplicates: int
     unpriced: int = 0
+    ended: int = 0
 
     def __add__(self, other: "PostResult") -> "PostResult":
         """Two postings together."""
         return PostResult(
-            self.inserted + other.inserted, self.duplicates + other.duplicates, self.unpriced + other.unpriced
+            self.inserted + other.inserted,
+            self.duplicates + other.duplicates,
+            self.unpriced + other.unpriced,
+            self.ended + other.ended,
         )
 
 
@@ -57,32 +62,43 @@ NOTHING_POSTED = PostResult(0, 0)
 
 
 async def post(
-    session: AsyncSession, records: Sequence[CallRecord], price_book: PriceBook, now_us: int
+    session: AsyncSession, entries: Sequence[Entry], price_book: PriceBook, now_us: int
 ) -> PostResult:
-    """Post records, at most BATCH_RECORDS_MAX of them. Raises DatabaseUnusable for a sum that cannot be held.
+    """Post journal entries, at most BATCH_RECORDS_MAX of them. Raises DatabaseUnusable for a sum that cannot
+    be held.
 
-    The caller commits, and tells the journal only after that.
+    An end of a holder takes effect after the records of the batch. The caller commits, and tells the journal
+    only after that.
     """
-    assert len(records) <= BATCH_RECORDS_MAX, len(records)
+    assert len(entries) <= BATCH_RECORDS_MAX, len(entries)
     connection = await session.connection()
     is_postgresql = connection.dialect.name == "postgresql"
-    if is_postgresql:
-        await session.execute(text("SELECT pg_advisory_xact_lock_shared(:key)"), {"key": PRICE_LOCK})
+    await book_lock.share(session)
     await price_book.refresh(session)
     rows: dict[str, tuple[Any, ...]] = {}
-    for record in records:
-        if record.request_id not in rows:
-            rows[record.request_id] = _usage_row(record, price_book, now_us)
+    charged: dict[str, CallRecord] = {}
+    ended: list[str] = []
+    for entry in entries:
+        if not isinstance(entry, CallRecord):
+            ended.append(entry.holder_id)
+        elif entry.request_id not in rows:
+            rows[entry.request_id] = _usage_row(entry, price_book, now_us)
+            if entry.charges:
+                charged[entry.request_id] = entry
     try:
         insert = _insert_postgresql if is_postgresql else _insert_sqlite
-        fresh = await insert(connection, rows)
+        fresh = await insert(connection, rows) if rows else []
         if fresh:
             await _add_to_rollups(connection, _rollups(fresh), is_postgresql)
             await _mark_used(connection, fresh, is_postgresql)
+        limits = await moves.consumable_limits(connection, {_owner_of(row) for row in fresh})
+        if limits or ended:
+            uses = _uses(fresh) if limits else {}
+            await moves.move(connection, limits, uses, _charges(fresh, charged), set(ended), now_us)
     except (OverflowError, IntegrityError) as error:
         raise DatabaseUnusable(f"cannot post: {TOO_LARGE if not is_postgresql else error}") from error
     unpriced = sum(1 for row in fresh if row[_PRICE_VERSION_ID] is None)
-    return PostResult(len(fresh), len(records) - len(fresh), unpriced)
+    return PostResult(len(fresh), len(entries) - len(ended) - len(fresh), unpriced, len(ended))
 
 
 def _usage_row(record: CallRecord, price_book: PriceBook, now_us: int) -> tuple[Any, ...]:
@@ -125,6 +141,10 @@ _group_of = itemgetter(
         for name in ("tenant_id", "project_id", "api_key_id", "model", "endpoint", "currency", "usage_source")
     )
 )
+_owner_of = itemgetter(*(_COLUMNS.index(name) for name in ("tenant_id", "project_id", "api_key_id")))
+_caller_of = itemgetter(
+    *(_COLUMNS.index(name) for name in ("tenant_id", "project_id", "api_key_id", "model", "end_user"))
+)
 _summed_of = itemgetter(*(_COLUMNS.index(name) for name in _SUMS[1:]))
 
 
@@ -146,6 +166,30 @@ def _rollups(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
             entry[3] += completion
             entry[4] += picos
     return [(hour * HOUR_US, *group, *sums[hour, *group]) for hour, *group in sorted(sums)]
+
+
+def _uses(rows: Iterable[tuple[Any, ...]]) -> dict[Caller, Use]:
+    """What the rows used, of all that the same limits hold for together."""
+    sums: dict[tuple[Any, ...], list[int]] = {}
+    for row in rows:
+        key = (*_caller_of(row), row[_STARTED_US] // HOUR_US)
+        prompt, _, completion, picos = _summed_of(row)
+        entry = sums.get(key)
+        if entry is None:
+            sums[key] = [1, prompt + completion, picos]
+        else:
+            entry[0] += 1
+            entry[1] += prompt + completion
+            entry[2] += picos
+    return {Caller._make((*key[:-1], key[-1] * HOUR_US)): Use._make(sums[key]) for key in sums}
+
+
+def _charges(rows: Iterable[tuple[Any, ...]], charged: dict[str, CallRecord]) -> list[tuple[str, Charge]]:
+    """What the calls of these rows take from their workers' leases."""
+    if not charged:
+        return []
+    records = (charged.get(row[_REQUEST_ID]) for row in rows)
+    return [(record.holder_id, charge) for record in records if record for charge in record.charges]
 
 
 def _named(table: SqlTable) -> str:

@@ -3,26 +3,26 @@
 The price in force when a call started rates it: the tenant's own, else everybody's. A version is never
 changed, and none may begin in the past where a posted row would then be rated differently.
 
-Rating and setting must not pass each other: on SQLite both are writers and there is one at a time; on
-PostgreSQL a posting holds PRICE_LOCK shared and a new price takes it alone.
+Rating and setting must not pass each other: a posting shares the book's lock, and a new price takes it alone.
 """
 
 import bisect
 from collections import defaultdict
 
-from sqlalchemy import func, or_, text
+from sqlalchemy import func, or_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
-from ledger import changes
+from ledger import book_lock, changes
 from ledger.errors import NotFound, Refused
 from ledger.ids import new_id
+from ledger.limits import FOREVER_US
 from ledger.money import PRICE_MICROS_MAX, Rates
+from ledger.partitions import made_between
 from ledger.tables.prices import PriceVersion
 from ledger.tables.tenancy import Tenant
 from ledger.tables.usage import UsageRow
 
-PRICE_LOCK = 0x6D67_0003
 CHANGED = "price.set"
 MODEL_CHARS_MAX = 512  # vLLM takes paths as model names
 DEFAULT_CURRENCY = "USD"
@@ -46,8 +46,7 @@ async def set_price(
     _check(model, rates, currency)
     if tenant_id is not None and await session.get(Tenant, tenant_id) is None:
         raise NotFound("tenant", tenant_id)
-    if session.get_bind().dialect.name == "postgresql":
-        await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": PRICE_LOCK})
+    await book_lock.take(session)
     versions = await list_prices(session, model=model, tenant_id=tenant_id)
     begins = [version.effective_from_us for version in versions if version.tenant_id == tenant_id]
     if from_us is None:
@@ -136,6 +135,16 @@ class PriceBook:
         own = self._at((model, tenant_id), at_us)
         return own if own is not None else self._at((model, None), at_us)
 
+    def holds_until(self, model: str, tenant_id: str, at_us: int) -> int:
+        """When the next known version begins that could rate the model differently."""
+        until_us = FOREVER_US
+        for key in ((model, tenant_id), (model, None)):
+            begins = self._begins.get(key, [])
+            place = bisect.bisect_right(begins, at_us)
+            if place < len(begins):
+                until_us = min(until_us, begins[place])
+        return until_us
+
     def _at(self, key: tuple[str, str | None], at_us: int) -> PriceVersion | None:
         begins = self._begins.get(key)
         if begins is None:
@@ -162,6 +171,8 @@ async def _last_rated_us(
     )
     if until_us is not None:
         query = query.where(col(UsageRow.started_us) < until_us)
+    if session.get_bind().dialect.name == "postgresql":
+        query = query.where(*made_between(col(UsageRow.request_id), from_us, until_us))
     if tenant_id is not None:
         query = query.where(col(UsageRow.tenant_id) == tenant_id)
     else:

@@ -6,6 +6,8 @@ Pure. What admits and settles a call needs this and not the tables behind it; le
 from dataclasses import dataclass
 
 from ledger.limits import Limit
+from ledger.networks import Networks
+from ledger.permissions import KeyScopes, ModelPermissions
 from ledger.states import KeyState, ProjectState, TenantState
 
 
@@ -22,6 +24,12 @@ class Principal:
     expires_us: int | None
     limits: tuple[Limit, ...] = ()
     """Every limit that can concern a call of this key."""
+    model_permissions: tuple[ModelPermissions, ...] = ()
+    """The project's and the key's: each of them has to allow a model."""
+    scopes: KeyScopes | None = None
+    """None is all of them."""
+    networks: Networks | None = None
+    """Where the key may be used from; None is everywhere."""
 
     def is_active(self, now_us: int) -> bool:
         """Whether calls may come in: active on every level and not expired."""
@@ -31,3 +39,10 @@ class Principal:
             and self.tenant_state == TenantState.ACTIVE
             and (self.expires_us is None or now_us < self.expires_us)
         )
+
+    def may_call(self, model: str) -> bool:
+        """Whether project and key let the model through; not whether there is one of this name."""
+        for permissions in self.model_permissions:  # noqa: SIM110 - no generator for every call
+            if not permissions.allows(model):
+                return False
+        return True

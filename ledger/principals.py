@@ -1,8 +1,11 @@
-"""Who a key speaks for, in one query."""
+"""Who a key speaks for, and which limits hold for it: two queries of one snapshot."""
+
+from dataclasses import replace
 
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
+from ledger.limit_settings import limits_of
 from ledger.principal import Principal
 from ledger.tables.tenancy import ApiKey, Project, Tenant
 
@@ -10,7 +13,10 @@ __all__ = ["Principal", "find_principal"]
 
 
 async def find_principal(session: AsyncSession, digest: bytes) -> Principal | None:
-    """The principal of the key with this digest, in whatever state it is; None when there is no such key."""
+    """The principal of the key with this digest, in whatever state it is; None when there is no such key.
+
+    In a session of `Database.read`, both queries see one moment.
+    """
     query = (
         select(
             ApiKey.tenant_id,
@@ -20,10 +26,24 @@ async def find_principal(session: AsyncSession, digest: bytes) -> Principal | No
             Project.state,
             ApiKey.state,
             ApiKey.expires_us,
-        )  # type: ignore[call-overload]
+            Project.model_permissions,
+            ApiKey.model_permissions,
+            ApiKey.scopes,
+            ApiKey.networks,
+        )  # type: ignore[call-overload, misc]
         .join(Project, col(Project.id) == col(ApiKey.project_id))
         .join(Tenant, col(Tenant.id) == col(ApiKey.tenant_id))
         .where(col(ApiKey.digest) == digest)
     )
     row = (await session.execute(query)).one_or_none()
-    return None if row is None else Principal(*row)
+    if row is None:
+        return None
+    of_project, of_key, scopes, networks = row[-4:]
+    found = Principal(*row[:-4])
+    return replace(
+        found,
+        limits=await limits_of(session, found.tenant_id, found.project_id, found.api_key_id),
+        model_permissions=tuple(each for each in (of_project, of_key) if each is not None),
+        scopes=scopes,
+        networks=networks,
+    )

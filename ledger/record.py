@@ -22,6 +22,7 @@ class Ending(StrEnum):
     ENGINE_HUNG = "engine_hung"
     STOPPED = "stopped"  # cut short, because the proxy was shutting down
     LIMIT_REACHED = "limit_reached"  # ended cleanly, because a hard limit had nothing left
+    KILLED = "killed"  # the proxy was killed; found in its flight recorder
 
 
 class Charge(NamedTuple):

@@ -15,6 +15,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator
 
 from ledger.errors import Refused
+from ledger.partitions import made_between
 from ledger.periods import DAY_US, HOUR_US
 from ledger.tables import Table
 from ledger.totals import Grouping, UsageFilter, UsageTotal
@@ -54,6 +55,8 @@ async def usage_rows(
     before.
     """
     query = _filtered(select(_ROWS), wanted, _ROWS.c.started_us)
+    if session.get_bind().dialect.name == "postgresql":
+        query = query.where(*made_between(_ROWS.c.request_id, wanted.from_us, wanted.until_us))
     query = query.order_by(_ROWS.c.started_us, _ROWS.c.request_id).limit(page_rows)
     page = query
     while True:

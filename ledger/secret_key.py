@@ -28,6 +28,13 @@ def pepper(settings: LedgerSettings) -> bytes:
     return hmac.digest(secret.encode(), b"metergate api key digests, version 1", "sha256")
 
 
+def check_digest(pepper: bytes) -> bytes:
+    """What the ledger keeps to tell this pepper from another: nothing of the pepper can be worked out of
+    it.
+    """
+    return hmac.digest(pepper, b"metergate secret check, version 1", "sha256")
+
+
 def refuse_new(settings: LedgerSettings) -> None:
     """To be called where the ledger has keys already.
 

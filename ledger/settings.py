@@ -66,6 +66,12 @@ class LedgerSettings(Settings):
         repr=False,
         description="`sqlite:///path` or `postgresql://...`; metergate.db in the data folder, unless set.",
     )
+    database_pool_size: int = Field(
+        default=3,
+        ge=2,
+        le=100,
+        description="Most connections to the database of each worker and of the control plane.",
+    )
     secret_key: SecretStr | None = Field(
         default=None,
         min_length=16,

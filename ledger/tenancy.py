@@ -7,9 +7,11 @@ the transaction (`async with db.write() as session`) and the clock.
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
-from ledger import changes, keys
+from ledger import changes, keys, secret_check
 from ledger.errors import NotFound, Refused
 from ledger.ids import new_id
+from ledger.networks import Networks
+from ledger.permissions import KeyScopes, ModelPermissions
 from ledger.states import KeyState, ProjectState, TenantState
 from ledger.tables.tenancy import AdminKey, ApiKey, Project, Tenant
 
@@ -47,8 +49,17 @@ async def set_tenant_state(session: AsyncSession, tenant_id: str, state: TenantS
     return tenant
 
 
-async def create_project(session: AsyncSession, tenant_id: str, name: str, now_us: int) -> Project:
-    """A new active project of a tenant. Raises NotFound for the tenant, Refused for the name."""
+async def create_project(
+    session: AsyncSession,
+    tenant_id: str,
+    name: str,
+    now_us: int,
+    *,
+    model_permissions: ModelPermissions | None = None,
+) -> Project:
+    """A new active project of a tenant; its keys may call what `model_permissions` let through, None being
+    every model. Raises NotFound for the tenant, Refused for the name.
+    """
     tenant = await get_tenant(session, tenant_id)
     project = Project(
         id=new_id("proj_"),
@@ -56,6 +67,7 @@ async def create_project(session: AsyncSession, tenant_id: str, name: str, now_u
         name=_checked_name(name),
         state=ProjectState.ACTIVE,
         created_us=now_us,
+        model_permissions=model_permissions,
     )
     session.add(project)
     await changes.append(session, "project.created", project.id, now_us)
@@ -94,6 +106,17 @@ async def set_project_state(
     return project
 
 
+async def set_project_models(
+    session: AsyncSession, project_id: str, permissions: ModelPermissions | None, now_us: int
+) -> Project:
+    """Say which models the keys of a project may call; None is every model. Raises NotFound."""
+    project = await get_project(session, project_id)
+    if project.model_permissions != permissions:
+        project.model_permissions = permissions
+        await changes.append(session, "project.models_changed", project.id, now_us)
+    return project
+
+
 async def create_api_key(
     session: AsyncSession,
     pepper: bytes,
@@ -101,12 +124,18 @@ async def create_api_key(
     name: str,
     now_us: int,
     expires_us: int | None = None,
+    *,
+    model_permissions: ModelPermissions | None = None,
+    scopes: KeyScopes | None = None,
+    networks: Networks | None = None,
 ) -> tuple[ApiKey, str]:
     """A new key and its secret, which is shown once and kept nowhere.
 
-    Raises NotFound for the project, Refused for the name, for an archived project, and for a key born
-    expired.
+    `model_permissions`, `scopes`, `networks`: which models and endpoints it may call, and from where; None is
+    all. Raises NotFound for the project, Refused for the name, for an archived project, and for a key born
+    expired; SecretChanged for another pepper than the first key's.
     """
+    await secret_check.hold_to(session, pepper, now_us)
     project = await get_project(session, project_id)
     if project.state == ProjectState.ARCHIVED:
         raise Refused(f"project {project_id} is archived: it takes no new keys")
@@ -123,6 +152,9 @@ async def create_api_key(
         state=KeyState.ACTIVE,
         expires_us=expires_us,
         created_us=now_us,
+        model_permissions=model_permissions,
+        scopes=scopes,
+        networks=networks,
     )
     session.add(key)
     await changes.append(session, "key.created", key.id, now_us)
@@ -164,10 +196,45 @@ async def unblock_api_key(session: AsyncSession, key_id: str, now_us: int) -> Ap
     return await _set_key_state(session, await get_api_key(session, key_id), KeyState.ACTIVE, now_us)
 
 
+async def set_key_models(
+    session: AsyncSession, key_id: str, permissions: ModelPermissions | None, now_us: int
+) -> ApiKey:
+    """Say which models a key may call; None is every model its project may call. Raises NotFound."""
+    key = await get_api_key(session, key_id)
+    if key.model_permissions != permissions:
+        key.model_permissions = permissions
+        await changes.append(session, "key.models_changed", key.id, now_us)
+    return key
+
+
+async def set_key_scopes(session: AsyncSession, key_id: str, scopes: KeyScopes | None, now_us: int) -> ApiKey:
+    """Say which endpoints a key may call; None is every one. Raises NotFound."""
+    key = await get_api_key(session, key_id)
+    if key.scopes != scopes:
+        key.scopes = scopes
+        await changes.append(session, "key.scopes_changed", key.id, now_us)
+    return key
+
+
+async def set_key_networks(
+    session: AsyncSession, key_id: str, networks: Networks | None, now_us: int
+) -> ApiKey:
+    """Say from which addresses a key may be used; None is from everywhere. Raises NotFound."""
+    key = await get_api_key(session, key_id)
+    if key.networks != networks:
+        key.networks = networks
+        await changes.append(session, "key.networks_changed", key.id, now_us)
+    return key
+
+
 async def create_admin_key(
     session: AsyncSession, pepper: bytes, name: str, now_us: int
 ) -> tuple[AdminKey, str]:
-    """A new key of the control plane and its secret, shown once. Raises Refused for the name."""
+    """A new key of the control plane and its secret, shown once.
+
+    Raises Refused for the name, SecretChanged for another pepper than the first key's.
+    """
+    await secret_check.hold_to(session, pepper, now_us)
     secret = keys.mint(keys.ADMIN_PREFIX)
     key = AdminKey(
         id=new_id("adminkey_"),

@@ -6,6 +6,7 @@ timeouts of its connection.
 
 from alembic import context
 
+from ledger.partitions import is_partition
 from ledger.tables import Table
 
 connection = context.config.attributes.get("connection")
@@ -18,6 +19,7 @@ context.configure(
     transactional_ddl=True,  # SQLite's too: the driver begins nothing by itself (ledger/database.py)
     render_as_batch=connection.dialect.name == "sqlite",
     compare_type=True,
+    include_name=lambda name, kind, _: kind != "table" or not is_partition(name or ""),
 )
 with context.begin_transaction():
     context.run_migrations()

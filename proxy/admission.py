@@ -1,17 +1,57 @@
-"""May this call go on? The first form: the key's state is checked by `auth`; here the model and its price.
+"""May this call go on? Every reason to refuse one before an engine sees it, but for the key itself.
 
-Owns every reason to refuse a call before an engine sees it, but for the key itself. Limits, budgets and
-permissions have their place here: one all-or-nothing step against the worker's own allowances, without I/O
-in the common case.
+Owns the one all-or-nothing step against this worker's allowances: no I/O where they suffice, one exchange
+with the ledger where they do not. Rules:
+
+- A call that cannot have all that it needs takes nothing.
+- What was refused is refused again without asking, until it can change.
+- An unstreamed call holds the most that it can cost; a stream holds a block and grows (`proxy.hold`).
+- Near the edge of a budget the engine tells the prompt's exact length, and the answer is capped to what is
+  left. Only what is used up is `insufficient_quota`; what other calls hold may come back, and says so.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
+from ledger.limits import Limit, LimitNature
 from ledger.principal import Principal
+from proxy import bounds, limit_errors
+from proxy.allowances import Account, Shortage
 from proxy.backends import Backends
-from proxy.call import Call
-from proxy.errors import EngineUnavailable, LedgerUnavailable, Stopping, model_unknown
+from proxy.call import Call, capped
+from proxy.errors import ApiError, EngineUnavailable, LedgerUnavailable, Stopping, model_unknown
+from proxy.headers import Headers
+from proxy.hold import BLOCK_TOKENS, MARGIN_TOKENS, Hold
+from proxy.leasing import LeaseDesk, LeasesUnknown
+from proxy.plans import Need, Plan, PlanBook, Term
+from proxy.ratelimit_headers import RateStanding, rate_limit_headers
+
+ROUNDS_MAX: Final = 8
+"""How often a call goes to the ledger before it is told to come again: others may take what it was given."""
+
+LIKELY_TOKENS: Final = 256
+"""What an answer without `max_tokens` takes of a rate at first."""
+
+BYTES_PER_TOKEN: Final = 3
+"""What a prompt's bytes take of a rate at first."""
+
+FIRST_TOKENS: Final = 2 * MARGIN_TOKENS
+"""Each choice of a stream begins with at least so many."""
+
+SLOT_RETRY_US: Final = 500_000
+"""When to come again for a slot: nobody knows which running call will end first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What holding a call to its limits takes. `count_prompt(call)` asks an engine; None: it cannot tell."""
+
+    desk: LeaseDesk
+    plans: PlanBook
+    count_prompt: Callable[[Call], Awaitable[int | None]]
+    currency: str
+    on_refusal: Callable[[Limit], None]
 
 
 class Admission:
@@ -24,12 +64,14 @@ class Admission:
     def __init__(
         self,
         backends: Backends,
+        limits: Limits,
         *,
         has_room: Callable[[], bool],
         is_priced: Callable[[str, str], bool],
         refuse_unpriced: bool,
     ) -> None:
         self._backends: Final = backends
+        self._limits: Final = limits
         self._has_room: Final = has_room
         self._is_priced: Final = is_priced
         self._refuse_unpriced: Final = refuse_unpriced
@@ -39,15 +81,227 @@ class Admission:
         """Admits nothing any more."""
         self.stopping = True
 
-    def admit(self, principal: Principal, call: Call) -> None:
-        """Raises the ApiError that says why not."""
+    def check(self, principal: Principal, call: Call) -> None:
+        """All but the limits. Raises the ApiError that says why not."""
         if self.stopping:
             raise Stopping("This server is shutting down. Try again.")
         if not self._has_room():
             raise LedgerUnavailable("The journal is full: no call is taken that could not be recorded.")
+        if not principal.may_call(call.model):
+            raise model_unknown(call.model)
+        if not principal.may_call(call.model):
+            raise model_unknown(call.model)
         if not self._backends.known(call.model):
             if not self._backends.any_healthy():
                 raise EngineUnavailable("No engine answers at the moment. Try again.")
             raise model_unknown(call.model)
         if self._refuse_unpriced and not self._is_priced(call.model, principal.tenant_id):
             raise model_unknown(call.model)
+
+    def plan(self, principal: Principal, call: Call, at_us: int) -> Plan | None:
+        """The limits of a call that starts at `at_us`; None where there are none."""
+        if not principal.limits:
+            return None
+        return self._limits.plans.plan(principal, call.model, call.end_user, at_us)
+
+    def take(self, plan: Plan, call: Call, body_bytes: int) -> Hold | None:
+        """Takes hold of what the call needs out of our own hands; None where they have too little."""
+        return self._taking(plan, call, body_bytes).take()
+
+    async def obtain(self, plan: Plan, call: Call, body_bytes: int) -> tuple[Call, Hold]:
+        """The same with the ledger's help; the call may come back with its answer capped.
+
+        Raises RateLimited, QuotaExhausted, LedgerUnavailable.
+        """
+        taking = self._taking(plan, call, body_bytes)
+        for _ in range(ROUNDS_MAX):
+            if (hold := taking.take()) is not None:
+                return taking.call, hold
+            refused = taking.refusal()
+            if refused is not None:
+                if not refused[0].is_budget:
+                    raise self._error(taking, *refused)
+                if not taking.is_exact and taking.hopeless() is None:
+                    taking.know_prompt(await self._limits.count_prompt(call))
+                if (term := taking.hopeless()) is not None:
+                    raise self._error(taking, term, Shortage.EXHAUSTED)
+                if (term := taking.fit()) is not None:
+                    raise self._error(taking, term, Shortage.BUSY)
+            try:
+                await self._limits.desk.fetch(taking.wishes())
+            except LeasesUnknown as error:
+                raise LedgerUnavailable("The limits cannot be checked at the moment. Try again.") from error
+        if (hold := taking.take()) is not None:
+            return taking.call, hold
+        term = next(iter(taking.short()), plan.hard[0])
+        raise self._error(taking, term, Shortage.BUSY)
+
+    def headers(self, plan: Plan) -> Headers:
+        """The headers that tell the app how much it may still do."""
+        now_us = self._limits.desk.now_us()
+        return rate_limit_headers(_standing(plan.requests, now_us), _standing(plan.tokens, now_us))
+
+    def _taking(self, plan: Plan, call: Call, body_bytes: int) -> "_Taking":
+        context = self._backends.context_tokens(call.model)
+        return _Taking(self._limits.desk, plan, call, body_bytes, context)
+
+    def _error(self, taking: "_Taking", term: Term, reason: Shortage) -> ApiError:
+        """What the client is told of the limit that stands in the way."""
+        now_us = self._limits.desk.now_us()
+        self._limits.on_refusal(term.limit)
+        account, limit, model = term.account, term.limit, taking.call.model
+        requested = term.first_amount(taking.need)
+        if account.nature is LimitNature.RATE:
+            wait_us = account.tell_retry_us(requested, now_us) - now_us
+            used = max(0, limit.max_value - account.remaining(now_us))
+            return limit_errors.rate_limited(limit, model, used, requested, max(1000, wait_us))
+        if account.nature is LimitNature.SLOTS:
+            return limit_errors.rate_limited(limit, model, account.used, requested, SLOT_RETRY_US)
+        if reason is Shortage.EXHAUSTED:
+            used = account.balance.used if account.balance else 0
+            return limit_errors.quota_exhausted(limit, used, self._limits.currency, account.until_us, now_us)
+        balance = account.balance
+        used, held = (balance.used, balance.leased) if balance else (0, 0)
+        return limit_errors.busy(limit, used, held, self._limits.currency)
+
+
+def _standing(term: Term | None, now_us: int) -> RateStanding | None:
+    if term is None:
+        return None
+    account = term.account
+    return RateStanding(term.limit.max_value, account.remaining(now_us), account.reset_us(now_us))
+
+
+class _Taking:
+    """One call on its way to its hold: what it needs, first by bounds, then exactly."""
+
+    __slots__ = ("_desk", "_first", "_least", "_now_us", "_plan", "_wanted", "call", "is_exact", "need")
+
+    def __init__(
+        self, desk: LeaseDesk, plan: Plan, call: Call, body_bytes: int, context_tokens: int | None
+    ) -> None:
+        self._desk = desk
+        self._plan = plan
+        self._now_us = desk.now_us()
+        self.call = call
+        self.is_exact = False
+        self.need = Need()
+        self._first = self._least = self._wanted = 0
+        if plan.counts_tokens:
+            prompt = bounds.prompt_tokens_max(call, body_bytes, context_tokens)
+            self._know(prompt, context_tokens)
+            likely = self._wanted if bounds.is_bounded(call) else LIKELY_TOKENS * call.choices
+            self.need.likely_prompt_tokens = -(-prompt // BYTES_PER_TOKEN)
+            self.need.likely_completion_tokens = min(self._wanted, likely)
+
+    def _know(self, prompt: int, context_tokens: int | None) -> None:
+        """The bounds that follow from the prompt's length."""
+        self._wanted = bounds.completion_tokens_max(self.call, prompt if self.is_exact else 0, context_tokens)
+        choices, is_stream = self.call.choices, self.call.stream
+        first = min(self._wanted, choices * (BLOCK_TOKENS + MARGIN_TOKENS)) if is_stream else self._wanted
+        self._first = first
+        self._least = min(self._wanted, choices * (FIRST_TOKENS if is_stream else 1))
+        self.need.prompt_tokens = prompt
+        self.need.completion_tokens = first
+
+    def know_prompt(self, tokens: int | None) -> None:
+        """The engine has told the prompt's length, or cannot."""
+        self.is_exact = True
+        if tokens is not None and tokens < self.need.prompt_tokens:
+            self.need.prompt_tokens = tokens
+
+    def short(self) -> Sequence[Term]:
+        """The terms that our hands have too little for."""
+        self._now_us = self._desk.now_us()
+        need = self.need
+        return [
+            term
+            for term in self._plan.hard
+            if not term.account.can_take(term.first_amount(need), self._now_us)
+        ]
+
+    def take(self) -> Hold | None:
+        """All or nothing."""
+        now_us = self._now_us = self._desk.now_us()
+        need, hard = self.need, self._plan.hard
+        amounts = []
+        for term in hard:
+            amount = term.first_amount(need)
+            if not term.account.can_take(amount, now_us):
+                return None
+            amounts.append(amount)
+        terms = list(hard)
+        for term in self._plan.soft:
+            amount = term.first_amount(need)
+            if term.account.can_take(amount, now_us):
+                terms.append(term)
+                amounts.append(amount)
+            elif term.account.shortage(amount, now_us) is Shortage.UNKNOWN:
+                self._desk.ask(term.account, amount, amount)
+        for term, amount in zip(terms, amounts, strict=True):
+            term.account.take(amount, now_us)
+            self._desk.touch(term.account)
+        hold = Hold(self._desk, self._plan, terms, amounts)
+        self._finish(hold)
+        return hold
+
+    def _finish(self, hold: Hold) -> None:
+        """What the engine is told, and how the hold goes on."""
+        need, call = self.need, self.call
+        most = self._wanted
+        if call.stream:
+            if self.is_exact and need.completion_tokens < self._first:
+                most = need.completion_tokens  # too little to end the stream in time: the engine ends it
+            elif self.is_exact:
+                for term in self._plan.budgets:
+                    if term.per_completion and term.account.balance:
+                        room = term.account.balance.unspent - term.amount(need.prompt_tokens, 0)
+                        most = min(most, max(need.completion_tokens, room // term.per_completion))
+            hold.follow(need.prompt_tokens, need.completion_tokens, most, call.choices)
+        elif self.is_exact:
+            most = need.completion_tokens
+        if most < self._wanted:
+            self.call = capped(call, most)
+
+    def refusal(self) -> tuple[Term, Shortage] | None:
+        """A term that cannot be met, the most final first; None while the ledger has to be asked."""
+        need, now_us = self.need, self._now_us
+        reasons = [(term, term.account.shortage(term.first_amount(need), now_us)) for term in self.short()]
+        for reason in (Shortage.EXHAUSTED, Shortage.SOON, Shortage.BUSY):
+            found = [term for term, why in reasons if why is reason]
+            if found:
+                return max(found, key=lambda term: term.account.retry_us), reason
+        return None
+
+    def hopeless(self) -> Term | None:
+        """A budget whose unspent rest is too little for even the least answer, if there is one."""
+        prompt = self.need.prompt_tokens if self.is_exact else 1
+        for term in self._plan.budgets:
+            balance = term.account.balance
+            if balance is not None and term.amount(prompt, self._least) > balance.unspent:
+                return term
+        return None
+
+    def fit(self) -> Term | None:
+        """Makes the need as small as what is left now; the budget that is too little for any answer, if one
+        is.
+        """
+        need = self.need
+        fits = need.completion_tokens if self.call.stream else self._wanted
+        for term in self._plan.budgets:
+            room = term.account.remaining(self._now_us) - term.amount(need.prompt_tokens, 0)
+            if term.per_completion:
+                fits = min(fits, room // term.per_completion)
+            if room < 0 or fits < self._least:
+                return term
+        need.completion_tokens = fits
+        return None
+
+    def wishes(self) -> list[tuple[Account, int, int]]:
+        """What to ask the ledger for: what lacks, and for a budget in the clear also what is ahead."""
+        wishes = []
+        for term in self.short():
+            account = term.account
+            least = term.first_amount(self.need) - account.available
+            wishes.append((account, least, least + account.target))
+        return wishes

@@ -27,13 +27,14 @@ class Writer(Protocol):
 
 
 class Answer:
-    """One answer. `organization` is the tenant's id, once it is known.
+    """One answer. `organization` is the tenant's id, once it is known; `limits` the lines that tell what is
+    left of its limits.
 
     `writer`: the server's DIRECT_WRITER, where it has one. It takes what it is given at once and returns
     True, or leaves it to `send`.
     """
 
-    __slots__ = ("_began", "_send", "_writer", "organization", "request_id", "started")
+    __slots__ = ("_began", "_send", "_writer", "limits", "organization", "request_id", "started")
 
     def __init__(self, request_id: str, send: Send, writer: "Writer | None" = None) -> None:
         self._began = monotonic()
@@ -41,6 +42,7 @@ class Answer:
         self._writer = writer
         self.request_id = request_id
         self.organization: str | None = None
+        self.limits: headers.Headers = []
         self.started = False
 
     async def whole(
@@ -79,6 +81,8 @@ class Answer:
         self.started = True
         elapsed_ms = int((monotonic() - self._began) * 1000)
         lines = headers.answer(self.request_id, self.organization, elapsed_ms, content_type, length)
+        if self.limits:
+            lines += self.limits
         return lines + more if more else lines
 
 

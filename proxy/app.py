@@ -11,8 +11,10 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from ledger.ids import new_request_id
+from ledger.permissions import Scope
 from ledger.principals import Principal
-from proxy import errors, headers, pages
+from proxy import access, errors, headers, pages
+from proxy.access import Access
 from proxy.admission import Admission
 from proxy.answer import DIRECT_WRITER, Answer, Receive, Send
 from proxy.auth import Authenticator
@@ -20,11 +22,13 @@ from proxy.backends import Backends
 from proxy.call import read_call
 from proxy.endpoints import ENDPOINTS, Endpoint
 from proxy.fields import Limits
+from proxy.key_page import KeyPage
 from proxy.metrics import Metrics
 from proxy.relay import Relay
 from proxy.settlement import SettledCalls, Settlement
 
 _MODELS: Final = "/v1/models"
+_KEY: Final = "/v1/key"
 
 _log = logging.getLogger("metergate.app")
 
@@ -37,9 +41,11 @@ class DataPlane:
         self,
         *,
         authenticator: Authenticator,
+        access: Access,
         admission: Admission,
         backends: Backends,
         relay: Relay,
+        key_page: KeyPage,
         settled: SettledCalls,
         metrics: Metrics,
         limits: Limits,
@@ -49,9 +55,11 @@ class DataPlane:
         now_us: Callable[[], int],
     ) -> None:
         self._authenticator = authenticator
+        self._access = access
         self._admission = admission
         self._backends = backends
         self._relay = relay
+        self._key_page = key_page
         self._settled = settled
         self._metrics = metrics
         self._limits = limits
@@ -96,23 +104,45 @@ class DataPlane:
             raise errors.MethodRefused(
                 f"Not allowed to {scope['method']} on {endpoint.path}. Use POST.", allowed="POST"
             )
-        principal = await self._authenticate(scope, answer)
+        principal = await self._authenticate(endpoint.name, scope, answer)
         body = await self._body(scope, receive)
-        call = read_call(endpoint, body, self._limits, self._backends.only_model())
-        self._admission.admit(principal, call)
+        only_model = access.only_model(principal, self._backends)
+        call = read_call(endpoint, body, self._limits, only_model)
+        admission, started_us = self._admission, self._now_us()
+        admission.check(principal, call)
+        hold = None
+        if (plan := admission.plan(principal, call, started_us)) is not None:
+            hold = admission.take(plan, call, len(body))
+            try:
+                if hold is None:
+                    call, hold = await admission.obtain(plan, call, len(body))
+            finally:
+                answer.limits = admission.headers(plan)
         settlement = Settlement(
-            self._settled, self._metrics.settled, self._now_us, answer.request_id, principal, call
+            self._settled,
+            self._metrics.settled,
+            self._now_us,
+            answer.request_id,
+            principal,
+            call,
+            started_us,
+            hold,
         )
-        sent = call.engine_body(self._salt_of(principal.tenant_id))
-        await self._relay.carry(call, sent, settlement, answer, receive)
+        try:
+            sent = call.engine_body(self._salt_of(principal.tenant_id))
+            await self._relay.carry(call, sent, settlement, answer, receive, hold)
+        finally:
+            settlement.close()
 
-    async def _authenticate(self, scope: dict[str, Any], answer: Answer) -> Principal:
+    async def _authenticate(self, purpose: str | None, scope: dict[str, Any], answer: Answer) -> Principal:
+        """Who is calling, with a key that may be used for this and from there; `purpose`: a scope."""
         secret = headers.secret_in(scope["headers"])
         principal = self._authenticator.cached(secret)
         if principal is None:
             assert secret is not None
             principal = await self._authenticator.find(secret)
         answer.organization = principal.tenant_id
+        self._access.check(principal, purpose, scope)
         return principal
 
     async def _body(self, scope: dict[str, Any], receive: Receive) -> bytes:
@@ -156,13 +186,15 @@ class DataPlane:
 
             shown = docs.page(page)
             content_type, body, more = shown.content_type, shown.body, shown.headers
+        elif page == _KEY:
+            body = await self._key_page.body(await self._authenticate(None, scope, answer))
         else:
-            await self._authenticate(scope, answer)
-            body = self._models(page)
+            principal = await self._authenticate(Scope.MODELS, scope, answer)
+            body = self._models(page, principal)
         await answer.whole(status, content_type, body, more)
 
-    def _models(self, page: str) -> bytes:
-        models = self._backends.models()
+    def _models(self, page: str, principal: Principal) -> bytes:
+        models = access.models(principal, self._backends)
         if page == _MODELS:
             return pages.model_list(models)
         wanted = unquote(page.removeprefix(_MODELS + "/"))
@@ -184,12 +216,12 @@ class DataPlane:
         return problems
 
 
-_PAGES: Final = frozenset({"/", "/healthz", "/readyz", "/docs", "/openapi.json", _MODELS})
+_PAGES: Final = frozenset({"/", "/healthz", "/readyz", "/docs", "/openapi.json", _MODELS, _KEY})
 
 
 def _meant(path: str) -> str:
     """A hint for the usual mistakes with an OpenAI client's base_url: no /v1, two slashes, a whole path."""
-    for known in (*ENDPOINTS, _MODELS):
+    for known in (*ENDPOINTS, _MODELS, _KEY):
         if path.endswith(known.removeprefix("/v1")):
             return f" Did you mean {known}? The base_url of an OpenAI client ends with /v1."
     return ""

@@ -4,7 +4,8 @@ Owns the cache of principals and its truth: the worker follows the ledger's chan
 forgotten within FOLLOW_SECONDS. Rules:
 
 - A malformed secret never reaches the database; nor does an unknown one twice within UNKNOWN_SECONDS.
-- Calls that miss the cache for the same key share one query.
+- Calls that miss the cache for the same key share one query; of different keys, one query fewer than the
+  database has connections runs at once, so that a cold cache leaves one to the rest of the worker.
 - A query that was under way while the log told of a change is not kept: it may have read what was before.
 - Secrets are not kept: the cache knows them by a keyed hash of this process's own, which is quicker than the
   ledger's digest; only a miss has to work that out.
@@ -15,6 +16,7 @@ import logging
 import os
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from hashlib import blake2b
 from typing import Any, Final
 
@@ -43,6 +45,7 @@ class Authenticator:
         self._known: dict[bytes, Principal] = {}
         self._unknown: dict[bytes, int] = {}
         self._asking: dict[bytes, asyncio.Task[Principal | None]] = {}
+        self._turns = asyncio.Semaphore(max(1, database.pool_size - 1))
         self._hash_key = os.urandom(32)
         self._generation = 0
         self._seen = 0
@@ -103,9 +106,9 @@ class Authenticator:
     async def _ask(self, key: bytes, stored_as: bytes) -> Principal | None:
         try:
             while True:
-                generation = self._generation
-                async with self._database.read() as session:
-                    principal = await find_principal(session, stored_as)
+                async with self._turns:
+                    generation = self._generation
+                    principal = await self._database.ask(partial(find_principal, digest=stored_as))
                 if generation == self._generation:
                     break
         finally:
@@ -135,8 +138,7 @@ class Authenticator:
         while True:
             await asyncio.sleep(FOLLOW_SECONDS)
             try:
-                async with self._database.read() as session:
-                    new = await changes.since(session, self._seen)
+                new = await self._database.ask(partial(changes.since, after_id=self._seen))
             except DatabaseFault as error:
                 if self.ledger_answers:
                     _log.warning("%s; cached keys go on", error)

@@ -78,11 +78,14 @@ class Backends:
         self._models: list[Model] = []
         self._serving: dict[str, list[Backend]] = {}
         self._known: set[str] = set()
+        self._contexts: dict[str, int] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self.client: httpx.AsyncClient
+        """For what is off the hot path; knows the engines' key."""
 
     async def start(self) -> None:
         """Probes every engine once, then goes on in the background."""
-        self._client = httpx.AsyncClient(
+        self.client = httpx.AsyncClient(
             headers=self._headers, timeout=_PROBE_TIMEOUT_SECONDS, verify=self._tls or True, trust_env=False
         )
         await asyncio.gather(*(self._probe(backend) for backend in self.all))
@@ -97,7 +100,7 @@ class Backends:
                 await task
         for backend in self.all:
             backend.pool.close()
-        await self._client.aclose()
+        await self.client.aclose()
 
     def models(self) -> list[Model]:
         """The models that some healthy engine serves, by id."""
@@ -106,6 +109,10 @@ class Backends:
     def only_model(self) -> str | None:
         """The model's id, where there is just one."""
         return self._models[0].id if len(self._models) == 1 else None
+
+    def context_tokens(self, model: str) -> int | None:
+        """The longest context of the model that any engine tells; None where none does."""
+        return self._contexts.get(model)
 
     def any_healthy(self) -> bool:
         """Whether any engine answers."""
@@ -129,11 +136,16 @@ class Backends:
                     found.setdefault(model.id, model)
                     self._serving.setdefault(model.id, []).append(backend)
         self._models = [found[name] for name in sorted(found)]
+        self._contexts = {}
+        for backend in self.all:
+            for model in backend.models.values():
+                if model.max_model_len:
+                    self._contexts[model.id] = max(model.max_model_len, self._contexts.get(model.id, 0))
         self._known = {model for backend in self.all for model in backend.models}
 
     async def _probe(self, backend: Backend) -> None:
         try:
-            answer = await self._client.get(f"{backend.url}/v1/models")
+            answer = await self.client.get(f"{backend.url}/v1/models")
             fault = "" if answer.status_code == 200 else f"answers {answer.status_code} on /v1/models"
             models = {} if fault else self._read(answer.json())
         except (httpx.HTTPError, httpx.InvalidURL, LookupError, *_NO_LIST) as error:

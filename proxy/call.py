@@ -6,19 +6,24 @@ escaped names) makes the engine read another request than the one that is metere
 beyond the salt it is handed.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any, Final
 
 import msgspec
 
-from proxy.endpoints import CHAT, COMPLETIONS, GENERATE, Endpoint
+from proxy.endpoints import CHAT, COMPLETIONS, EMBEDDINGS, GENERATE, Endpoint
 from proxy.errors import BodyUnreadable, FieldMissing, FieldRefused
 from proxy.fields import Limits, prompts_in
 from proxy.stream import UsageWish
 
 _decode: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.Encoder().encode
+
+END_USER_CHARS_MAX: Final = 200
+
+COMPLETIONS_DEFAULT_TOKENS: Final = 16
+"""`max_tokens` of /v1/completions where it is not given, in vLLM as at OpenAI."""
 
 _ASK_USAGE: Final = {"include_usage": True, "continuous_usage_stats": True}
 
@@ -28,7 +33,8 @@ class Call:
     """What one request asks for, as far as the proxy has to know.
 
     `choices`: all the answers it will get, over all prompts. `silence`, `hide_reasoning`: see
-    `CompletionStream`. `fields`: what goes to the engine, but for the cache's salt.
+    `CompletionStream`. `fields`: what goes to the engine, but for the cache's salt. `end_user`: the app's own
+    user, as far as the ledger keeps it.
     """
 
     endpoint: Endpoint
@@ -40,6 +46,7 @@ class Call:
     silence: bool
     hide_reasoning: bool
     fields: dict[str, Any]
+    end_user: str = ""
 
     def engine_body(self, salt: str | None) -> bytes:
         """The body for the engine. `salt` is the tenant's, or None where the prefix cache is shared.
@@ -79,7 +86,36 @@ def read_call(endpoint: Endpoint, body: bytes, limits: Limits, only_model: str |
         fields["stream_options"] = _ASK_USAGE
         if endpoint is CHAT:
             silence, hide_reasoning = _ask_for_silent_tokens(fields)
-    return Call(endpoint, model, stream, wish, n, choices, silence, hide_reasoning, fields)
+    user = _end_user(fields.get("user"))
+    return Call(endpoint, model, stream, wish, n, choices, silence, hide_reasoning, fields, user)
+
+
+def _end_user(user: Any) -> str:
+    """The request's `user` as a name for the ledger; "" where it is none."""
+    if not isinstance(user, str):
+        return ""
+    return user[:END_USER_CHARS_MAX].replace("\0", "")
+
+
+def capped(call: Call, completion_tokens: int) -> Call:
+    """The same call, allowed no more than so many completion tokens over all its choices, but one for each.
+
+    Nothing that the client asked for is raised; a call that asks for no more already is returned as it is.
+    For less than the call may make at the most: the engine refuses a `max_tokens` beyond its context.
+    """
+    if call.endpoint is EMBEDDINGS:
+        return call
+    each = max(1, completion_tokens // call.choices)
+    fields = call.fields
+    lowered = {
+        name: each
+        for name in ("max_tokens", "max_completion_tokens", "min_tokens")
+        if (fields.get(name) or 0) > each
+    }
+    unset = fields.get("max_tokens") is None and not fields.get("max_completion_tokens")
+    if unset and (call.endpoint is CHAT or each < COMPLETIONS_DEFAULT_TOKENS):
+        lowered["max_tokens"] = each
+    return replace(call, fields=fields | lowered) if lowered else call
 
 
 def _object(body: bytes) -> dict[str, Any]:

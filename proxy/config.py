@@ -14,6 +14,8 @@ from urllib.parse import urlsplit
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import NoDecode
 
+from ledger.errors import Refused
+from ledger.networks import Networks
 from ledger.settings import LedgerSettings
 
 
@@ -39,6 +41,14 @@ class ProxySettings(LedgerSettings):
     engine_ca_file: Path | None = Field(
         None,
         description="PEM file of certificates that https engines are checked against; default: the system's.",
+    )
+
+    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
+        (),
+        description=(
+            "Addresses and networks (CIDR) of the proxies before the data plane whose X-Forwarded-For is "
+            "believed, separated by commas. Name proxies only, never a network that clients are in."
+        ),
     )
 
     max_body_bytes: int = Field(16 << 20, ge=1, description="Largest request body.")
@@ -83,7 +93,7 @@ class ProxySettings(LedgerSettings):
         9464, ge=0, le=65535, description="Port of the metrics page; 0 takes any free one."
     )
 
-    @field_validator("engines", "extra_fields", mode="before")
+    @field_validator("engines", "extra_fields", "trusted_proxies", mode="before")
     @classmethod
     def _split_at_commas(cls, value: object) -> object:
         """'a, b' -> ('a', 'b'); a list (from metergate.toml or Python) stays one."""
@@ -101,6 +111,15 @@ class ProxySettings(LedgerSettings):
             except OSError as error:  # ssl.SSLError is one
                 raise ValueError(f"cannot read certificates from {path}") from error
         return path
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
+        """In the one form of each."""
+        try:
+            return Networks.parse(texts).cidrs
+        except Refused as fault:
+            raise ValueError(str(fault)) from None
 
     @field_validator("engines")
     @classmethod

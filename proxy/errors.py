@@ -1,4 +1,4 @@
-"""Everything that can go wrong with a call, as the client is told of it. pure.
+"""Everything that can go wrong with a call, as the client is told of it. Pure.
 
 Owns the shape: `{"error": {"message", "type", "param", "code"}}` with OpenAI's types and codes, and the
 headers by which the official SDKs decide on a retry (`x-should-retry`, `retry-after`, `retry-after-ms`).
@@ -8,10 +8,11 @@ Must know neither sockets nor the ledger.
     ├── BodyUnreadable  FieldMissing  FieldRefused  FieldUnsupported                400
     ├── ContextExceeded  RequestRefused                                             400
     ├── KeyMissing  KeyIncorrect                                                    401
-    ├── AccessBlocked                                                               403
+    ├── AccessBlocked  ScopeMissing  AddressRefused                                 403
     ├── PathUnknown  ModelUnknown  EndpointUnserved                                 404
     ├── MethodRefused                                                               405
     ├── BodyTooLarge  HeadTooLarge                                                  413 431
+    ├── RateLimited  QuotaExhausted                                                 429
     ├── EngineFault  EngineRefusedUs                                                500 502
     ├── EngineUnavailable  EngineBusy  LedgerUnavailable  Stopping  EngineHung      503 504
     └── ClientGone                                                                  499, which nobody receives
@@ -26,13 +27,15 @@ _encode: Final = msgspec.json.Encoder().encode
 
 
 class ApiError(Exception):
-    """A call that ends with an error answer."""
+    """A call that ends with an error answer. What a kind says of `type` and `retry_after_ms`, one error may
+    say otherwise.
+    """
 
     status: ClassVar[int] = 500
-    type: ClassVar[str] = "server_error"
+    type: str = "server_error"
     code: ClassVar[str | None] = None
     should_retry: ClassVar[bool | None] = None
-    retry_after_ms: ClassVar[int | None] = None
+    retry_after_ms: int | None = None
 
     def __init__(self, message: str, param: str | None = None) -> None:
         super().__init__(message)
@@ -117,6 +120,24 @@ class AccessBlocked(ApiError):
     should_retry = False
 
 
+class ScopeMissing(ApiError):
+    """The key may not be used for this endpoint."""
+
+    status = 403
+    type = "invalid_request_error"
+    code = "insufficient_permissions"
+    should_retry = False
+
+
+class AddressRefused(ApiError):
+    """The key may not be used from this address."""
+
+    status = 403
+    type = "invalid_request_error"
+    code = "ip_not_authorized"
+    should_retry = False
+
+
 class PathUnknown(_Invalid):
     """No such path here; the engine may have it, but it is not ours to open."""
 
@@ -164,6 +185,40 @@ class HeadTooLarge(_Invalid):
 
     status = 431
     code = "headers_too_large"
+
+
+class RateLimited(ApiError):
+    """A limit has nothing left at the moment: requests or tokens by the minute, calls in flight."""
+
+    status = 429
+    type = "requests"
+    code = "rate_limit_exceeded"
+    retry_after_ms = 1000
+    types: ClassVar = ("requests", "tokens")
+    """What is limited: `type` is one of these."""
+
+    def __init__(
+        self,
+        message: str,
+        param: str | None = None,
+        *,
+        type: str = "requests",  # noqa: A002 (OpenAI's word)
+        retry_after_us: int = 1_000_000,
+    ) -> None:
+        """`retry_after_us`: in how long a retry can succeed; told in milliseconds, never early."""
+        super().__init__(message, param)
+        assert type in self.types, type
+        self.type = type
+        self.retry_after_ms = max(1, -(-retry_after_us // 1000))
+
+
+class QuotaExhausted(ApiError):
+    """A budget or quota is used up until its window ends, or for good."""
+
+    status = 429
+    type = "insufficient_quota"
+    code = "insufficient_quota"
+    should_retry = False
 
 
 class ClientGone(ApiError):

@@ -1,4 +1,4 @@
-"""The headers of requests and answers. pure.
+"""The headers of requests and answers. Pure.
 
 Owns which headers we read from a client and which we send. Nothing of a client's headers goes to the engine.
 """

@@ -66,20 +66,35 @@ def usage_of_answer(body: bytes) -> Usage:
 
 
 class StreamMeter:
-    """Follows one stream's usage: the running count of each choice until the final total comes."""
+    """Follows one stream's usage: the running count of each choice until the final total comes.
 
-    __slots__ = ("_completion", "_final", "_n", "_prompts")
+    `prompt_tokens`, `completion_tokens`: the running counts added up over prompts and choices, kept so with
+    every chunk because every chunk's way asks for them. The final total leaves them as they are.
+    """
+
+    __slots__ = ("_completion", "_final", "_n", "_prompts", "completion_tokens", "prompt_tokens")
 
     def __init__(self, choices_per_prompt: int) -> None:
         self._n = max(1, choices_per_prompt)
         self._prompts: dict[int, int] = {}
         self._completion: dict[int, int] = {}
         self._final: Usage | None = None
+        self.prompt_tokens = 0
+        self.completion_tokens = 0
 
     def running(self, index: int, prompt_tokens: int, completion_tokens: int) -> None:
         """Notes the running usage that came with a chunk of choice `index`."""
-        self._prompts[index // self._n] = prompt_tokens
-        self._completion[index] = completion_tokens
+        counted, prompt = self._completion, index // self._n
+        self.completion_tokens += completion_tokens - counted.get(index, 0)
+        counted[index] = completion_tokens
+        known = self._prompts.get(prompt)
+        if known != prompt_tokens:
+            self.prompt_tokens += prompt_tokens - (known or 0)
+            self._prompts[prompt] = prompt_tokens
+
+    def choice(self, index: int) -> tuple[int, int]:
+        """The running (prompt, completion) tokens of one choice; zero where the engine has told none."""
+        return self._prompts.get(index // self._n, 0), self._completion.get(index, 0)
 
     def final(self, wire: Mapping[str, Any]) -> None:
         """Notes the usage object of the stream's last chunk. Raises UsageMissing."""
@@ -99,5 +114,4 @@ class StreamMeter:
             return self._final, UsageSource.FINAL
         if not self._prompts:
             return Usage(0, 0, 0), UsageSource.UNRESOLVED
-        usage = Usage(sum(self._prompts.values()), 0, sum(self._completion.values()))
-        return usage, UsageSource.RUNNING
+        return Usage(self.prompt_tokens, 0, self.completion_tokens), UsageSource.RUNNING

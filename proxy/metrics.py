@@ -16,6 +16,7 @@ from typing import Final
 from prometheus_client import Counter
 
 from ledger.errors import LedgerError
+from ledger.limits import Limit
 from ledger.record import CallRecord
 
 FLUSH_SECONDS: Final = 1.0
@@ -34,6 +35,16 @@ CALLS: Final = Counter(
 TOKENS: Final = Counter(
     "metergate_tokens", "Tokens settled, by model; cached are among the input.", ["model", "type"]
 )
+EXCHANGES: Final = Counter(
+    "metergate_lease_exchanges",
+    "Transactions in which a worker leased limits or gave leases back, done or failed.",
+    ["result"],
+)
+REFUSALS: Final = Counter(
+    "metergate_limit_refusals",
+    "Calls refused by a limit, by its scope, kind and window.",
+    ["scope", "kind", "window"],
+)
 
 
 class Metrics:
@@ -42,6 +53,8 @@ class Metrics:
     def __init__(self) -> None:
         self._records: list[CallRecord] = []
         self._answers: Tally[tuple[str, int]] = Tally()
+        self._refusals: Tally[tuple[str, str, str]] = Tally()
+        self._exchanges: Tally[str] = Tally()
         self._task: asyncio.Task[None] | None = None
 
     def settled(self, record: CallRecord) -> None:
@@ -51,6 +64,14 @@ class Metrics:
     def answered(self, endpoint: str, status: int) -> None:
         """A request was answered; `endpoint` is one of ours, or "other"."""
         self._answers[endpoint, status] += 1
+
+    def refused(self, limit: Limit) -> None:
+        """A limit refused a call."""
+        self._refusals[limit.scope, limit.kind.value, limit.window.value if limit.window else ""] += 1
+
+    def exchanged(self, is_done: bool) -> None:
+        """Leases were exchanged with the ledger, or were to be."""
+        self._exchanges["done" if is_done else "failed"] += 1
 
     async def start(self) -> None:
         """Begins to write once a second. Raises LedgerError where there is no room for the file."""
@@ -68,6 +89,12 @@ class Metrics:
         """Adds up and writes what was collected."""
         records, self._records = self._records, []
         answers, self._answers = self._answers, Tally()
+        refusals, self._refusals = self._refusals, Tally()
+        exchanges, self._exchanges = self._exchanges, Tally()
+        for result, count in exchanges.items():
+            EXCHANGES.labels(result).inc(count)
+        for labels, count in refusals.items():
+            REFUSALS.labels(*labels).inc(count)
         for (endpoint, status), count in answers.items():
             REQUESTS.labels(endpoint, status).inc(count)
         calls: Tally[tuple[str, str, str, str]] = Tally()
@@ -77,8 +104,8 @@ class Metrics:
             tokens[record.model, "input"] += record.prompt_tokens
             tokens[record.model, "cached"] += record.cached_prompt_tokens
             tokens[record.model, "output"] += record.completion_tokens
-        for labels, count in calls.items():
-            CALLS.labels(*labels).inc(count)
+        for how, count in calls.items():
+            CALLS.labels(*how).inc(count)
         for (model, kind), count in tokens.items():
             TOKENS.labels(model, kind).inc(count)
 

@@ -34,7 +34,7 @@ def front() -> bytes:
             "version": VERSION,
             "description": "OpenAI-compatible API: set your client's base_url to this address and /v1.",
             "docs": "/docs",
-            "endpoints": [*ENDPOINTS, "/v1/models"],
+            "endpoints": [*ENDPOINTS, "/v1/models", "/v1/key"],
         }
     )
 

@@ -1,7 +1,7 @@
-"""Which models have a price now, as admission needs to know.
+"""Which models have a price now, and what it is, as admission needs to know.
 
-Owns a copy of the price book that follows the change log. The amounts are none of its business: rating
-happens at posting.
+Owns a copy of the price book that follows the change log. A call's amount is worked out at posting; here it
+is what running calls hold of their budgets.
 """
 
 import asyncio
@@ -11,7 +11,8 @@ from contextlib import suppress
 
 from ledger.database import Database
 from ledger.errors import DatabaseFault
-from ledger.prices import PriceBook
+from ledger.money import Rates
+from ledger.prices import PriceBook, rates_of
 
 _RETRY_SECONDS = 1.0
 _log = logging.getLogger("metergate.priced")
@@ -26,6 +27,7 @@ class PricedModels:
         self._book = PriceBook()
         self._stale = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self.on_change: list[Callable[[], None]] = []
 
     async def start(self) -> None:
         """Reads the prices. Raises DatabaseFault."""
@@ -47,9 +49,18 @@ class PricedModels:
         """Whether a call that starts now is rated by a price."""
         return self._book.in_force(model, tenant_id, self._now_us()) is not None
 
+    def rates_of(self, model: str, tenant_id: str, at_us: int) -> tuple[Rates | None, int]:
+        """What a call that starts at `at_us` costs (None: nothing), and until when that is so, as far as is
+        known.
+        """
+        version = self._book.in_force(model, tenant_id, at_us)
+        return rates_of(version) if version else None, self._book.holds_until(model, tenant_id, at_us)
+
     async def _refresh(self) -> None:
         async with self._database.read() as session:
             await self._book.refresh(session)
+        for notify in self.on_change:
+            notify()
 
     async def _follow(self) -> None:
         while True:

@@ -20,7 +20,7 @@ from proxy.endpoints import GENERATE
 from proxy.generate import simple_answer
 from proxy.metering import UsageMissing, usage_of_answer
 from proxy.settlement import Settlement
-from proxy.streaming import StreamedCall
+from proxy.streaming import RunningHold, StreamedCall
 from proxy.upstream import EngineGone, EngineSilent, EngineUnreachable, Exchange, UpstreamFault
 
 ANSWER_BYTES_MAX: Final = 256 << 20
@@ -40,12 +40,22 @@ class Relay:
         self._is_cut = False
 
     async def carry(
-        self, call: Call, body: bytes, settlement: Settlement, answer: Answer, receive: Receive
+        self,
+        call: Call,
+        body: bytes,
+        settlement: Settlement,
+        answer: Answer,
+        receive: Receive,
+        hold: RunningHold | None = None,
     ) -> None:
-        """Carries one admitted call to its end. Raises ApiError as long as no byte has gone to the client."""
+        """Carries one admitted call to its end. Raises ApiError as long as no byte has gone to the client.
+
+        `hold`: what a stream holds of its hard limits. An unstreamed call holds all it may need from the
+        start.
+        """
         try:
             if call.stream:
-                await self._stream(call, body, settlement, answer, receive)
+                await self._stream(call, body, settlement, answer, receive, hold)
             else:
                 await self._whole(call, body, settlement, answer)
         except EngineSilent as fault:
@@ -65,9 +75,15 @@ class Relay:
             await asyncio.wait([stream.over for stream in self._streams])
 
     async def _stream(
-        self, call: Call, body: bytes, settlement: Settlement, answer: Answer, receive: Receive
+        self,
+        call: Call,
+        body: bytes,
+        settlement: Settlement,
+        answer: Answer,
+        receive: Receive,
+        hold: RunningHold | None,
     ) -> None:
-        stream = StreamedCall(call, settlement, answer)
+        stream = StreamedCall(call, settlement, answer, hold)
         self._streams.add(stream)
         watch = asyncio.create_task(_gone(receive))
         watch.add_done_callback(stream.client_left)
@@ -134,10 +150,10 @@ class Relay:
         while (backend := stale or self._backends.pick(call.model, tried)) is not None:
             exchange = None
             try:
+                settlement.sent(backend.url)
                 exchange = await backend.pool.post(
                     call.endpoint.engine_path, body, settlement.request_id, fresh=stale is not None
                 )
-                settlement.backend_url = backend.url
                 await wait(exchange)
                 return backend
             except (EngineUnreachable, EngineGone) as fault:

@@ -1,9 +1,9 @@
 """The end of a call: once, whatever it was.
 
-Owns the way from a call's last count to a record in the journal. Rules: a call that reached an engine and
-may have cost tokens is settled exactly once, without waiting for anything; a call that failed before its
-first byte, or that the engine refused, is not a usage and leaves no row. A record never holds what was
-said.
+Owns the way from a call's first byte to an engine to its record in the journal. Rules: a call that reached
+an engine and may have cost tokens is settled exactly once, without waiting for anything; a call that failed
+before its first byte, or that the engine refused, is not a usage and leaves no row. From before it is sent
+until its record is written it is in the flight recorder. A record never holds what was said.
 """
 
 import asyncio
@@ -14,9 +14,12 @@ from typing import Final, Protocol
 
 from ledger.errors import JournalFault
 from ledger.principal import Principal
-from ledger.record import CallRecord, Ending
-from ledger.usage import Usage, UsageSource
+from ledger.record import CallRecord, Charge, Ending
+from ledger.usage import NO_USAGE, Usage, UsageSource
 from proxy.call import Call
+from proxy.errors import LedgerUnavailable
+from proxy.flight import FlightRecorder, Slot
+from proxy.hold import Hold
 
 RETRY_SECONDS: Final = 0.5
 
@@ -43,38 +46,51 @@ class SettledCalls:
     for each call that was in flight, no new call is admitted, and writing is tried again until it works.
     """
 
-    def __init__(self, journal: Journal) -> None:
+    def __init__(self, journal: Journal, flight: FlightRecorder) -> None:
         self._journal = journal
-        self._waiting: deque[CallRecord] = deque()
+        self._flight = flight
+        self._waiting: deque[tuple[CallRecord, Slot]] = deque()
         self._retry: asyncio.TimerHandle | None = None
 
-    def append(self, record: CallRecord) -> None:
-        """Writes the record now, or as soon as the journal can be written again."""
-        self._waiting.append(record)
+    def slot(self) -> Slot:
+        """A slot of the flight recorder for one call. Raises LedgerUnavailable where there is none."""
+        slot = self._flight.take()
+        if slot is None:
+            raise LedgerUnavailable("Too many calls are under way to record one more. Try again.")
+        return slot
+
+    def append(self, record: CallRecord, slot: Slot) -> None:
+        """Writes the record now, or as soon as the journal can be written again; then its slot is free."""
+        self._waiting.append((record, slot))
         if len(self._waiting) == 1:
             self._write()
+        if self._waiting:  # should we be killed before it is written, this is what is left of it
+            slot.count(record.prompt_tokens, record.completion_tokens)
 
     def has_room(self) -> bool:
         """Whether new calls may be admitted."""
-        return not self._waiting and self._journal.has_room()
+        return not self._waiting and not self._flight.is_full and self._journal.has_room()
 
     def close(self) -> None:
-        """Writes what still waits, as far as it can be, and lets the journal go."""
+        """Writes what still waits, and lets the journal go; what cannot be written is for the next start."""
         if self._retry:
             self._retry.cancel()
         self._write(last=True)
+        self._flight.close()  # as long as the journal's folder is ours
         self._journal.close()
 
     def _write(self, *, last: bool = False) -> None:
         while self._waiting:
+            record, slot = self._waiting[0]
             try:
-                self._journal.append(self._waiting[0])
+                self._journal.append(record)
             except JournalFault as fault:
                 _log.error("%s; %d settled calls wait in memory", fault, len(self._waiting))
                 if not last:
                     self._retry = asyncio.get_running_loop().call_later(RETRY_SECONDS, self._write)
                 return
             self._waiting.popleft()
+            slot.free()
 
 
 class Settlement:
@@ -83,10 +99,12 @@ class Settlement:
 
     __slots__ = (
         "_call",
+        "_hold",
         "_journal",
         "_now_us",
         "_observe",
         "_principal",
+        "_slot",
         "backend_url",
         "first_byte_us",
         "record",
@@ -102,14 +120,18 @@ class Settlement:
         request_id: str,
         principal: Principal,
         call: Call,
+        started_us: int,
+        hold: Hold | None = None,
     ) -> None:
         self._journal = journal
         self._observe = observe
         self._now_us = now_us
         self._principal = principal
         self._call = call
+        self._hold = hold
+        self._slot: Slot | None = None
         self.request_id = request_id
-        self.started_us = now_us()
+        self.started_us = started_us
         self.first_byte_us = 0
         self.backend_url = ""
         self.record: CallRecord | None = None
@@ -119,18 +141,60 @@ class Settlement:
         """Whether the call has not been settled yet."""
         return self.record is None
 
+    def sent(self, backend_url: str) -> None:
+        """The call is about to go to this replica: from here on it may cost, and is on record. Raises
+        ApiError where it cannot be.
+        """
+        self.backend_url = backend_url
+        if self._slot is None:
+            self._slot = self._journal.slot()
+        self._slot.begin(self._as(Ending.KILLED, 0, NO_USAGE, UsageSource.UNRESOLVED, self.started_us))
+
     def answered(self) -> None:
         """Notes the engine's first byte."""
         self.first_byte_us = self._now_us()
+        if self._slot is not None:
+            self._slot.first_byte(self.first_byte_us)
+
+    def count(self, prompt_tokens: int, completion_tokens: int) -> None:
+        """Notes the usage so far, for whoever comes after a kill. For every chunk."""
+        if self._slot is not None:
+            self._slot.count(prompt_tokens, completion_tokens)
+
+    def close(self) -> None:
+        """The call is over; if it came to nothing, nothing stays on record and what it held goes back."""
+        if self.record is not None:
+            return
+        if self._slot is not None:
+            self._slot.free()
+        if self._hold is not None:
+            self._hold.release()
+            self._hold = None
 
     def settle(self, ending: Ending, status: int, usage: Usage, source: UsageSource) -> None:
         """Writes the call into the journal. `status` is what the client was answered."""
         assert self.record is None, "a call is settled once"
+        assert self._slot is not None, "what was never sent is no usage"
+        charges = self._hold.settle(usage) if self._hold is not None else ()
+        self.record = self._as(ending, status, usage, source, self._now_us(), charges)
+        self._journal.append(self.record, self._slot)
+        self._observe(self.record)
+
+    def _as(
+        self,
+        ending: Ending,
+        status: int,
+        usage: Usage,
+        source: UsageSource,
+        ended_us: int,
+        charges: tuple[Charge, ...] = (),
+    ) -> CallRecord:
+        """The call's record."""
         principal, call = self._principal, self._call
-        self.record = CallRecord(
+        return CallRecord(
             request_id=self.request_id,
             started_us=self.started_us,
-            ended_us=self._now_us(),
+            ended_us=ended_us,
             tenant_id=principal.tenant_id,
             project_id=principal.project_id,
             api_key_id=principal.api_key_id,
@@ -145,6 +209,7 @@ class Settlement:
             cached_prompt_tokens=usage.cached_prompt_tokens,
             completion_tokens=usage.completion_tokens,
             first_byte_us=self.first_byte_us,
+            end_user=call.end_user,
+            holder_id=self._hold.holder_id if charges and self._hold else "",
+            charges=charges,
         )
-        self._journal.append(self.record)
-        self._observe(self.record)

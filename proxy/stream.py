@@ -10,6 +10,8 @@ as it came: same keys, same order, same values. Knows nothing of sockets. Rules:
   decoded. Whatever it does not recognize is decoded.
 - `choices` empty and a usage object: the engine's last word. An `error` member: the engine failed, and what
   follows is not relayed.
+- A stream that we end ourselves is made whole by `closing`: each event on its way leaves only what that
+  needs, its bytes and whether a choice has finished.
 """
 
 import re
@@ -18,6 +20,7 @@ from typing import Any, Final
 
 import msgspec
 
+from proxy.closing import DONE, finish_chunk, head_of, usage_chunk, usage_object
 from proxy.metering import StreamMeter, UsageMissing
 from proxy.sse import Splitter, parse, render, split
 
@@ -27,6 +30,7 @@ _RUNNING: Final = re.compile(
 )
 _MARK: Final = b'],"usage":{'
 _INDEX: Final = b'"choices":[{"index":'
+_FINISH: Final = b'"finish_reason":"'
 
 _decode: Final = msgspec.json.Decoder().decode
 _REASONING: Final = frozenset({"reasoning", "reasoning_content"})
@@ -57,9 +61,12 @@ class CompletionStream:
 
     __slots__ = (
         "_choices",
+        "_finished",
         "_hide_reasoning",
+        "_last",
         "_silence",
         "_splitter",
+        "_told_total",
         "_wish",
         "done",
         "failed",
@@ -82,6 +89,9 @@ class CompletionStream:
         self._silence = silence
         self._hide_reasoning = hide_reasoning
         self._splitter = Splitter()
+        self._last = b""  # the last chunk as it came: what `closing` takes the id and the model from
+        self._finished: set[int] = set()
+        self._told_total = False
         self.fingerprint = fingerprint
         self.meter = StreamMeter(choices_per_prompt)
         self.done = False
@@ -105,12 +115,40 @@ class CompletionStream:
         # Each on its own way: an event's bytes must not depend on what came together with it.
         return b"".join(self._fast(event) or self._slow(event) for event in split(whole))
 
+    def closing(self) -> bytes:
+        """The events that end the stream cleanly for the client, once nothing more of the engine's comes.
+
+        Each choice that has not finished does so with `length`, then comes the total as it is billed, if the
+        client asked for usage, and [DONE]. Nothing, where the engine has ended the stream by itself. Before
+        the first chunk there is nothing to finish: [DONE] alone.
+        """
+        if self.done:
+            return b""
+        head = head_of(self._last)
+        if head is None:
+            return DONE
+        unfinished = [index for index in range(self._choices) if index not in self._finished]
+        fingerprint = {"system_fingerprint": self.fingerprint} if self.fingerprint else {}
+        if self._wish is UsageWish.NONE:  # vLLM puts the fingerprint on the last chunks it sends
+            events = [finish_chunk(head, index, fingerprint) for index in unfinished]
+        elif self._wish is UsageWish.FINAL:
+            events = [finish_chunk(head, index, {"usage": None}) for index in unfinished]
+        else:
+            running = {index: usage_object(*self.meter.choice(index)) for index in unfinished}
+            events = [finish_chunk(head, index, {"usage": usage}) for index, usage in running.items()]
+        if self._wish is not UsageWish.NONE and not self._told_total:
+            total, _ = self.meter.reading()
+            usage = usage_object(total.prompt_tokens, total.completion_tokens)
+            events.append(usage_chunk(head, {"usage": usage, **fingerprint}))
+        return b"".join((*events, DONE))
+
     def _fast(self, whole: bytes) -> bytes | None:
         """Cuts or blanks the running usage of plain chunks by bytes; None where an event is not plain."""
         mark = whole.rfind(_MARK)
         if mark < 0 or self.failed or whole.find(b'"usage":') != mark + 2:
             return None
-        if b'"finish_reason":"' in whole and self._wish is UsageWish.NONE and self.fingerprint:
+        finishes = _FINISH in whole
+        if finishes and self._wish is UsageWish.NONE and self.fingerprint:
             return None
         found = _RUNNING.match(whole, mark + 10)
         if found is None or whole[mark - 1] == 0x5B:  # "[": the choices are empty, this is the last word
@@ -122,6 +160,9 @@ class CompletionStream:
                 return None
             index = int(whole[at : whole.index(b",", at)])
         self.meter.running(index, int(found[1]), int(found[2]))
+        self._last = whole
+        if finishes:
+            self._finished.add(index)
         if self._wish is UsageWish.NONE:
             return whole[: mark + 1] + whole[found.end() :]
         if self._wish is UsageWish.FINAL:
@@ -154,6 +195,7 @@ class CompletionStream:
         if error:
             self.failed = error if isinstance(error, dict) else {"message": str(error)}
             return b""
+        self._remember(raw, chunk)
         if not self._note(chunk):
             return b""
         changed = self._strip_usage(chunk)
@@ -165,6 +207,19 @@ class CompletionStream:
             changed = True
             chunk.setdefault("system_fingerprint", self.fingerprint)
         return render(_encode(chunk)) if changed else raw
+
+    def _remember(self, raw: bytes, chunk: dict[str, Any]) -> None:
+        """Keeps what `closing` needs of a chunk."""
+        choices = chunk.get("choices")
+        if not isinstance(choices, list):
+            return
+        self._last = raw
+        for choice in choices:
+            if isinstance(choice, dict) and choice.get("finish_reason") is not None:
+                index = choice.get("index")
+                self._finished.add(index if isinstance(index, int) else 0)
+        if not choices and isinstance(chunk.get("usage"), dict):
+            self._told_total = True
 
     def _note(self, chunk: dict[str, Any]) -> bool:
         """Notes the chunk's usage; False for the usage-only chunk that the client did not ask for."""

@@ -6,12 +6,15 @@ Rules:
 
 - No lock, no database and no task switch while tokens stream. Only a client slower than its engine wakes
   the task, and pauses the engine's connection meanwhile.
-- The count is in the journal before the last bytes of the answer leave.
+- A chunk's count is in the flight recorder before the chunk leaves, the last word in the journal before the
+  last bytes do.
 - A client that leaves ends the engine's work, and what the engine still tells is counted.
+- So does a hard limit that has nothing left; its client is told what the engine still says, and then gets a
+  whole answer's end.
 """
 
 import asyncio
-from typing import Final
+from typing import Final, Protocol
 
 from ledger.record import Ending
 from ledger.usage import NO_USAGE, UsageSource
@@ -27,11 +30,24 @@ _ERROR_BYTES_MAX: Final = 1 << 20
 _EVENTS: Final = b"text/event-stream"
 
 
+class RunningHold(Protocol):
+    """What a stream holds of its hard limits, extended as its tokens come.
+
+    `trigger`: the completion tokens at which `grow` is to be called. Counts are in tokens, as known now.
+    """
+
+    @property
+    def trigger(self) -> int: ...
+
+    def grow(self, prompt_tokens: int, completion_tokens: int) -> bool:
+        """Takes more, and moves the trigger on; False: a limit has nothing left. Must not block."""
+
+
 class StreamedCall:
     """The `Sink` of one exchange, and the task that waits for its end.
 
     `exchange` is the engine's connection while it is ours: not before the call is sent, nor after its
-    answer is whole.
+    answer is whole. `hold`: None where no hard limit applies.
     """
 
     __slots__ = (
@@ -43,14 +59,18 @@ class StreamedCall:
         "_ended",
         "_exchange",
         "_fault",
+        "_hold",
         "_left",
+        "_limited",
         "_settlement",
         "_wake",
         "events",
         "over",
     )
 
-    def __init__(self, call: Call, settlement: Settlement, answer: Answer) -> None:
+    def __init__(
+        self, call: Call, settlement: Settlement, answer: Answer, hold: RunningHold | None = None
+    ) -> None:
         self.events = CompletionStream(
             call.wish,
             choices_per_prompt=call.choices_per_prompt,
@@ -62,6 +82,7 @@ class StreamedCall:
         self._exchange: Exchange | None = None
         self._settlement = settlement
         self._answer = answer
+        self._hold = hold
         self._wake = asyncio.Event()
         self._blocked: Part | None = None
         self._backlog: list[bytes] = []
@@ -69,6 +90,7 @@ class StreamedCall:
         self._ended = False
         self._left = False
         self._cut = False
+        self._limited = False
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     # The flow, in the call's task.
@@ -130,9 +152,11 @@ class StreamedCall:
 
     async def _finish(self) -> None:
         """The engine has ended its side: closes the account and tells the client how it ended."""
-        problem = None if self._left else self._problem()
+        problem = None if self._left or self._limited else self._problem()
         if problem is None:
-            self._settle(Ending.CLIENT_LEFT if self._left else Ending.FINISHED)
+            self._settle(self._peaceful())
+            if self._limited:
+                await self._close_for_the_engine()
             if not self._left:
                 await self._answer.end()
             return
@@ -141,6 +165,18 @@ class StreamedCall:
         # The client's HTTP is left unfinished on purpose: nobody can take the answer for whole.
         if part := self._answer.part(render(error.body())):
             await part
+
+    async def _close_for_the_engine(self) -> None:
+        """Sends the end that the engine did not: whatever became of it, the client's answer is whole."""
+        last = self.events.closing()
+        if last and not self._left and (part := self._answer.part(last)):
+            await part
+
+    def _peaceful(self) -> Ending:
+        """How the call ended, if nothing broke it."""
+        if self._left:
+            return Ending.CLIENT_LEFT
+        return Ending.LIMIT_REACHED if self._limited else Ending.FINISHED
 
     def _problem(self) -> tuple[Ending, errors.ApiError] | None:
         """What broke the stream, if anything did."""
@@ -165,8 +201,15 @@ class StreamedCall:
                 self._exchange.abort()
             self.ended(EngineNonsense("an event is too large", answered=True))
             return
-        if self.events.meter.is_final and self._settlement.is_open:
-            self._settle(Ending.CLIENT_LEFT if self._left else Ending.FINISHED)
+        meter, hold = self.events.meter, self._hold
+        if meter.is_final:
+            self._settle(self._peaceful())
+        else:
+            self._settlement.count(meter.prompt_tokens, meter.completion_tokens)
+            if hold is not None and meter.completion_tokens >= hold.trigger and not self._limited:
+                self._limited = not hold.grow(meter.prompt_tokens, meter.completion_tokens)
+                if self._limited:
+                    self._hang_up()
         if out and not self._left:
             self._pass_on(out)
 
@@ -175,6 +218,8 @@ class StreamedCall:
         self._ended = True
         self._exchange = None
         self._fault = self._fault or fault
+        if self._limited:
+            self._settle(self._peaceful())  # the count is whole: what is left of the hold need not wait
         self._wake.set()
 
     # Called from the client's connection, and at shutdown.
@@ -208,7 +253,7 @@ class StreamedCall:
         self._blocked = self._answer.part(data)
         if self._blocked is None:
             return
-        if self._exchange is not None:
+        if self._exchange is not None and not self._limited:  # what a drain tells is little, and wanted soon
             self._exchange.pause()
         self._wake.set()
 

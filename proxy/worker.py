@@ -18,22 +18,32 @@ from functools import lru_cache
 
 import uvloop
 
+from ledger import secret_check
 from ledger.database import Database
 from ledger.errors import LedgerError
+from ledger.journal.recovery import recover_into
 from ledger.journal.segments import worker_folder
 from ledger.journal.writer import JournalWriter
 from ledger.secret_key import pepper
-from proxy.admission import Admission
+from proxy import access
+from proxy.access import Access
+from proxy.admission import Admission, Limits
 from proxy.app import DataPlane
 from proxy.auth import Authenticator
 from proxy.backends import Backends
+from proxy.client_address import TrustedProxies
 from proxy.config import ProxySettings, UnpricedModels
-from proxy.fields import Limits
+from proxy.fields import Limits as FieldLimits
+from proxy.flight import FlightRecorder
+from proxy.key_page import KeyPage
+from proxy.leasing import LeaseDesk
 from proxy.metrics import Metrics
+from proxy.plans import PlanBook
 from proxy.priced import PricedModels
 from proxy.relay import Relay
 from proxy.server import Server
 from proxy.settlement import SettledCalls
+from proxy.tokenizing import PromptCounter
 from proxy.upstream import Timeouts
 
 _log = logging.getLogger("metergate.worker")
@@ -57,10 +67,14 @@ def cache_salts(secret: bytes, *, isolate: bool) -> Callable[[str], str | None]:
 async def serve(settings: ProxySettings, worker: int, listener: socket.socket) -> None:
     """Serves until told to stop. Raises LedgerError where it cannot begin."""
     secret = pepper(settings)
-    database = Database(settings.database_url)
-    journal = JournalWriter(worker_folder(settings.data_dir, worker))
-    settled = SettledCalls(journal)
+    database = Database(settings.database_url, pool_size=settings.database_pool_size)
+    folder = worker_folder(settings.data_dir, worker)
+    journal = JournalWriter(folder)
+    recovered = recover_into(journal, folder)  # before anything is said of the dead owner's end
+    settled = SettledCalls(journal, FlightRecorder(folder))
     metrics = Metrics()
+    for record in recovered:
+        metrics.settled(record)
     backends = Backends(
         settings.engines,
         Timeouts(
@@ -75,20 +89,31 @@ async def serve(settings: ProxySettings, worker: int, listener: socket.socket) -
     priced = PricedModels(database, now_us)
     authenticator.on_change.append(priced.changed)
     relay = Relay(backends)
+    desk = LeaseDesk(database, worker, now_us, journal.begin_holder, metrics.exchanged)
+    plans = PlanBook(desk.account, priced.rates_of)
+    priced.on_change.append(plans.forget)
     admission = Admission(
         backends,
+        Limits(desk, plans, PromptCounter(backends).count, settings.currency, metrics.refused),
         has_room=settled.has_room,
         is_priced=priced.is_priced,
         refuse_unpriced=settings.unpriced_models is UnpricedModels.REFUSE,
     )
     app = DataPlane(
         authenticator=authenticator,
+        access=Access(TrustedProxies.parse(settings.trusted_proxies)),
         admission=admission,
         backends=backends,
         relay=relay,
+        key_page=KeyPage(
+            database,
+            models_of=lambda principal: [model.id for model in access.models(principal, backends)],
+            currency=settings.currency,
+            now_us=now_us,
+        ),
         settled=settled,
         metrics=metrics,
-        limits=Limits(settings.max_choices, settings.max_prompts, frozenset(settings.extra_fields)),
+        limits=FieldLimits(settings.max_choices, settings.max_prompts, frozenset(settings.extra_fields)),
         max_body_bytes=settings.max_body_bytes,
         max_header_bytes=settings.max_header_bytes,
         salt_of=cache_salts(secret, isolate=settings.isolate_prefix_cache),
@@ -96,8 +121,11 @@ async def serve(settings: ProxySettings, worker: int, listener: socket.socket) -
     )
     server = Server(app, drain_seconds=settings.drain_seconds, on_stop=admission.stop, cut=relay.cut)
     try:
+        async with database.read() as session:
+            await secret_check.check(session, secret)
         await authenticator.start()
         await priced.start()
+        await desk.start()
         await backends.start()
         await metrics.start()
         gc.collect()
@@ -107,6 +135,7 @@ async def serve(settings: ProxySettings, worker: int, listener: socket.socket) -
         await metrics.stop()
         await priced.stop()
         await authenticator.stop()
+        await desk.stop()
         await backends.stop()
         settled.close()
         await database.close()

@@ -36,10 +36,12 @@ class Plane:
         workers: int = 1,
         database_url: str = "",
         metrics: Path | None = None,
+        worker_module: str = "proxy.worker",
         **settings: str,
     ) -> None:
         """`metrics`: a folder in which the workers count; `settings` by their names, in lower case."""
         self.data = data
+        self._worker_module = worker_module
         self.words = data.parent / f"{data.name}.words"
         self.database_url = database_url or f"sqlite:///{data / 'metergate.db'}"
         self._env = {
@@ -78,7 +80,18 @@ class Plane:
     def start_worker(self, number: int) -> Process:
         """Starts the worker of that number, and does not wait until it is ready."""
         fd = self._listener.fileno()
-        return self._start("proxy.worker", "--fd", str(fd), "--worker", str(number), fd=fd)
+        return self._start(self._worker_module, "--fd", str(fd), "--worker", str(number), fd=fd)
+
+    def kill_worker(self, number: int = 0) -> None:
+        """kill -9, and a successor, as the supervisor starts one."""
+        self.workers[number].kill()
+        is_closed = self._listener.fileno() < 0
+        if is_closed:
+            self._listener = socket.create_server(("127.0.0.1", self.port), backlog=_BACKLOG)
+        self.workers[number] = self.start_worker(number)
+        if is_closed:
+            self._listener.close()
+        self.workers[number].ready()
 
     def _start(self, module: str, *arguments: str, fd: int | None = None) -> Process:
         return Process(module, *arguments, fd=fd, env=self._env, words=self.words)

@@ -148,12 +148,6 @@ class Stage:
         )
         return (tenant.id, *self.plane.new_key(project.id))
 
-    def replace_worker(self, number: int) -> None:
-        """kill -9 of a worker, and a new one with its number."""
-        self.plane.workers[number].kill()
-        self.plane.workers[number] = self.plane.start_worker(number)
-        self.plane.workers[number].ready()
-
     # What is run and read.
 
     def start_load(self, plan: LoadPlan) -> RunningLoad:

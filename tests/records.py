@@ -12,7 +12,7 @@ NOON_US = 1_793_361_600_000_000  # 2026-10-30T12:00:00Z
 def a_record(**fields: Any) -> CallRecord:
     """A finished, streamed chat call at NOON_US."""
     values: dict[str, Any] = {
-        "request_id": new_request_id(NOON_US),
+        "request_id": new_request_id(fields.get("started_us", NOON_US)),
         "started_us": NOON_US,
         "ended_us": NOON_US + 1_500_000,
         "tenant_id": "org-a",

@@ -4,11 +4,12 @@ from collections.abc import Awaitable, Callable
 from typing import Annotated
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from admin.api.responses import Listing
 from admin.auth import Here, Plane
+from admin.restrictions import KeyRestrictions
 from admin.schemas import KeyView, Name, NewKey
 from admin.times import parse_expiry
 from ledger import tenancy
@@ -17,10 +18,8 @@ from ledger.tables.tenancy import ApiKey
 router = APIRouter(tags=["keys"])
 
 
-class KeyOrder(BaseModel):
+class KeyOrder(KeyRestrictions):
     """What a new key is told."""
-
-    model_config = ConfigDict(extra="forbid")
 
     name: Name = "API key"
     expires: Annotated[
@@ -49,7 +48,15 @@ async def create_key(plane: Here, project_id: str, body: KeyOrder) -> NewKey:
     expires_us = None if body.expires is None else parse_expiry(body.expires, now)
     async with plane.database.write() as session:
         key, secret = await tenancy.create_api_key(
-            session, plane.pepper, project_id, body.name, now, expires_us
+            session,
+            plane.pepper,
+            project_id,
+            body.name,
+            now,
+            expires_us,
+            model_permissions=body.models(),
+            scopes=body.key_scopes(),
+            networks=body.networks(),
         )
         return NewKey.made(key, secret)
 
@@ -59,6 +66,21 @@ async def get_key(plane: Here, key_id: str) -> KeyView:
     """Show a key, without its secret."""
     async with plane.database.read() as session:
         return KeyView.of(await tenancy.get_api_key(session, key_id))
+
+
+@router.patch("/keys/{key_id}")
+async def update_key(plane: Here, key_id: str, body: KeyRestrictions) -> KeyView:
+    """Change what a key may do, within a second. What is left out stays; null takes a restriction away."""
+    now, told = plane.now_us(), body.model_fields_set
+    async with plane.database.write() as session:
+        key = await tenancy.get_api_key(session, key_id)
+        if "model_permissions" in told:
+            await tenancy.set_key_models(session, key_id, body.models(), now)
+        if "scopes" in told:
+            await tenancy.set_key_scopes(session, key_id, body.key_scopes(), now)
+        if "cidrs" in told:
+            await tenancy.set_key_networks(session, key_id, body.networks(), now)
+        return KeyView.of(key)
 
 
 @router.post("/keys/{key_id}/revoke")

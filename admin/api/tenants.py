@@ -5,6 +5,7 @@ from pydantic import BaseModel, ConfigDict
 
 from admin.api.responses import Listing
 from admin.auth import Here
+from admin.restrictions import ProjectRestrictions
 from admin.schemas import Name, ProjectView, TenantView
 from ledger import tenancy
 from ledger.states import ProjectState, TenantState
@@ -13,9 +14,15 @@ router = APIRouter()
 
 
 class Naming(BaseModel):
-    """What a new tenant or project is told."""
+    """What a new tenant is told."""
 
     model_config = ConfigDict(extra="forbid")
+
+    name: Name
+
+
+class ProjectOrder(ProjectRestrictions):
+    """What a new project is told."""
 
     name: Name
 
@@ -63,10 +70,13 @@ async def list_projects(plane: Here, tenant_id: str) -> Listing[ProjectView]:
 
 
 @router.post("/tenants/{tenant_id}/projects", status_code=201, tags=["projects"])
-async def create_project(plane: Here, tenant_id: str, body: Naming) -> ProjectView:
+async def create_project(plane: Here, tenant_id: str, body: ProjectOrder) -> ProjectView:
     """Make a project of a tenant."""
     async with plane.database.write() as session:
-        return ProjectView.of(await tenancy.create_project(session, tenant_id, body.name, plane.now_us()))
+        project = await tenancy.create_project(
+            session, tenant_id, body.name, plane.now_us(), model_permissions=body.models()
+        )
+        return ProjectView.of(project)
 
 
 @router.get("/projects/{project_id}", tags=["projects"])
@@ -74,6 +84,18 @@ async def get_project(plane: Here, project_id: str) -> ProjectView:
     """Show a project."""
     async with plane.database.read() as session:
         return ProjectView.of(await tenancy.get_project(session, project_id))
+
+
+@router.patch("/projects/{project_id}", tags=["projects"])
+async def update_project(plane: Here, project_id: str, body: ProjectRestrictions) -> ProjectView:
+    """Change what the keys of a project may do, within a second. What is left out stays; null takes a
+    restriction away.
+    """
+    async with plane.database.write() as session:
+        project = await tenancy.get_project(session, project_id)
+        if "model_permissions" in body.model_fields_set:
+            await tenancy.set_project_models(session, project_id, body.models(), plane.now_us())
+        return ProjectView.of(project)
 
 
 @router.post("/projects/{project_id}/block", tags=["projects"])

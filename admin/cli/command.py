@@ -135,6 +135,10 @@ def cell(value: object) -> str:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, list):
+        return ", ".join(map(cell, value)) or "-"
+    if isinstance(value, dict):
+        return "; ".join(f"{name} {cell(inner)}" for name, inner in value.items())
     return str(value)
 
 

@@ -10,10 +10,14 @@ app = typer.Typer(help="The ledger's database schema.", no_args_is_help=True)
 @app.command()
 @common
 def upgrade(request: Request) -> None:
-    """Bring the schema to this version of metergate; does nothing where it is there already."""
+    """Bring the schema to this version of metergate, and make PostgreSQL's partitions of the months ahead;
+    does nothing where all is there already.
+    """
     import asyncio
 
+    from admin.cli.command import now_us
     from ledger.database import Database
+    from ledger.partitions import ensure_partitions
 
     settings = request.settings()
 
@@ -21,6 +25,8 @@ def upgrade(request: Request) -> None:
         database = Database(settings.database_url)
         try:
             await database.upgrade()
+            async with database.write() as session:
+                await ensure_partitions(session, now_us())
             return database.shown_url, await database.revision()
         finally:
             await database.close()
@@ -41,3 +47,14 @@ def check(request: Request) -> None:
 
     where, revision = with_database(request.settings(), look)
     request.show({"database": where, "schema": revision, "state": "current"})
+
+
+@app.command()
+@common
+def adopt_secret(request: Request) -> None:
+    """Go on with the secret key of now: every key made with another one is given up for good."""
+    from ledger import secret_check
+    from ledger.settings import pepper
+
+    request.write(lambda session, settings, now: secret_check.adopt(session, pepper(settings), now))
+    request.show({"state": "adopted"}, note="Restart every metergate of this ledger, and make new keys.")

@@ -9,7 +9,19 @@ from typing import NoReturn
 
 import typer
 
-from admin.cli import admin_keys, database, doctor, engine, keys, prices, projects, servers, tenants, usage
+from admin.cli import (
+    admin_keys,
+    database,
+    doctor,
+    engine,
+    keys,
+    limits,
+    prices,
+    projects,
+    servers,
+    tenants,
+    usage,
+)
 from admin.cli.command import Fault
 
 app = typer.Typer(
@@ -24,6 +36,7 @@ app.add_typer(tenants.app, name="tenant")
 app.add_typer(projects.app, name="project")
 app.add_typer(keys.app, name="key")
 app.add_typer(admin_keys.app, name="admin-key")
+app.add_typer(limits.app, name="limit")
 app.add_typer(prices.app, name="price")
 app.add_typer(usage.app, name="usage")
 app.add_typer(database.app, name="db")

@@ -5,6 +5,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from admin.cli.command import Request, common
+from admin.cli.restrictions import (
+    AllowModel,
+    AnyAddress,
+    AnyModel,
+    AnyScope,
+    Cidrs,
+    DenyModel,
+    ScopeNames,
+    models_of,
+    one_of,
+)
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -34,16 +45,33 @@ def create(
             show_default=False,
         ),
     ] = None,
+    allow: AllowModel = None,
+    deny: DenyModel = None,
+    scopes: ScopeNames = None,
+    cidrs: Cidrs = None,
 ) -> None:
     """Make a key. It is shown this once: the ledger keeps only a digest."""
+    from admin.restrictions import networks_of, scopes_of
     from admin.schemas import NewKey
     from admin.times import parse_expiry
     from ledger import tenancy
     from ledger.settings import pepper
 
+    permissions, key_scopes, networks = models_of(allow, deny), scopes_of(scopes), networks_of(cidrs)
+
     async def make(session: "AsyncSession", settings: "LedgerSettings", now: int) -> "tuple[ApiKey, str]":
         expires_us = None if expires is None else parse_expiry(expires, now)
-        return await tenancy.create_api_key(session, pepper(settings), project, name, now, expires_us)
+        return await tenancy.create_api_key(
+            session,
+            pepper(settings),
+            project,
+            name,
+            now,
+            expires_us,
+            model_permissions=permissions,
+            scopes=key_scopes,
+            networks=networks,
+        )
 
     key, secret = request.write(make)
     request.show(
@@ -83,6 +111,42 @@ def show(request: Request, key_id: KeyId) -> None:
 
     key = request.read(lambda session: tenancy.get_api_key(session, key_id))
     request.show(KeyView.of(key).model_dump(mode="json"))
+
+
+@app.command()
+@common
+def update(
+    request: Request,
+    key_id: KeyId,
+    allow: AllowModel = None,
+    deny: DenyModel = None,
+    any_model: AnyModel = False,
+    scopes: ScopeNames = None,
+    any_scope: AnyScope = False,
+    cidrs: Cidrs = None,
+    any_address: AnyAddress = False,
+) -> None:
+    """Change what a key may do, within a second: each list that is given takes the place of the old one."""
+    from admin.restrictions import networks_of, scopes_of
+    from ledger import tenancy
+
+    one_of("--allow-model", allow, "--deny-model", deny, "--any-model", any_model)
+    one_of("--scope", scopes, "--any-scope", any_scope)
+    one_of("--cidr", cidrs, "--any-address", any_address)
+    if not (allow or deny or any_model or scopes or any_scope or cidrs or any_address):
+        raise typer.BadParameter("say what to change: see --help")
+    permissions, key_scopes, networks = models_of(allow, deny), scopes_of(scopes), networks_of(cidrs)
+
+    async def change(session: "AsyncSession", _: "LedgerSettings", now: int) -> "ApiKey":
+        if allow or deny or any_model:
+            await tenancy.set_key_models(session, key_id, permissions, now)
+        if scopes or any_scope:
+            await tenancy.set_key_scopes(session, key_id, key_scopes, now)
+        if cidrs or any_address:
+            await tenancy.set_key_networks(session, key_id, networks, now)
+        return await tenancy.get_api_key(session, key_id)
+
+    _show_changed(request, request.write(change))
 
 
 @app.command()

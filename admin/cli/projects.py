@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from admin.cli.command import GivenName, NameOption, Request, common, name_of
+from admin.cli.restrictions import AllowModel, AnyModel, DenyModel, models_of, one_of
 
 app = typer.Typer(help="Projects: parts of a tenant, with their own keys.", no_args_is_help=True)
 
@@ -18,13 +19,19 @@ def create(
     tenant: Annotated[str, typer.Option("--tenant", metavar="ID", help="Whose project.", show_default=False)],
     name: GivenName = None,
     name_option: NameOption = None,
+    allow: AllowModel = None,
+    deny: DenyModel = None,
 ) -> None:
     """Make a project of a tenant."""
     from admin.schemas import ProjectView
     from ledger import tenancy
 
-    chosen = name_of(name, name_option)
-    project = request.write(lambda session, _, now: tenancy.create_project(session, tenant, chosen, now))
+    chosen, permissions = name_of(name, name_option), models_of(allow, deny)
+    project = request.write(
+        lambda session, _, now: tenancy.create_project(
+            session, tenant, chosen, now, model_permissions=permissions
+        )
+    )
     request.show(ProjectView.of(project).model_dump(mode="json"))
 
 
@@ -56,6 +63,29 @@ def show(request: Request, project_id: ProjectId) -> None:
     from ledger import tenancy
 
     project = request.read(lambda session: tenancy.get_project(session, project_id))
+    request.show(ProjectView.of(project).model_dump(mode="json"))
+
+
+@app.command()
+@common
+def update(
+    request: Request,
+    project_id: ProjectId,
+    allow: AllowModel = None,
+    deny: DenyModel = None,
+    any_model: AnyModel = False,
+) -> None:
+    """Change what the keys of a project may do, within a second: a list takes the place of the old one."""
+    from admin.schemas import ProjectView
+    from ledger import tenancy
+
+    one_of("--allow-model", allow, "--deny-model", deny, "--any-model", any_model)
+    if not (allow or deny or any_model):
+        raise typer.BadParameter("say what to change: see --help")
+    permissions = models_of(allow, deny)
+    project = request.write(
+        lambda session, _, now: tenancy.set_project_models(session, project_id, permissions, now)
+    )
     request.show(ProjectView.of(project).model_dump(mode="json"))
 
 

@@ -25,7 +25,7 @@ from admin.forked import ForkFailed, Refusal, in_fork
 from admin.processes import Program, StartFailed, Supervisor
 from admin.sockets import AddressUnusable, listen, url_of
 from ledger import embedded, secret_key
-from ledger.errors import LedgerError
+from ledger.errors import LedgerError, SecretChanged
 from ledger.settings import check_names, load
 from proxy.config import ProxySettings, UnpricedModels
 
@@ -168,6 +168,9 @@ class _Start:
         path = embedded.database_path(self.proxy.database_url)
         if path and embedded.has_tenant(path):
             secret_key.refuse_new(self.proxy)
+            known = embedded.check_digest(path)
+            if known is not None and known != secret_key.check_digest(secret_key.pepper(self.proxy)):
+                raise SecretChanged
         if path and embedded.is_current(path) and self._has_first_keys(path):
             return _Ledger(None, embedded.priced_models(path))
         answer = in_fork(

@@ -1,4 +1,4 @@
-"""The reader: records from a position on, in order, from live and dead journals alike.
+"""The reader: entries from a position on, in order, from live and dead journals alike.
 
 A frame that ends early in the last segment is one that is still being written (or that a crash tore): not
 yet, never an error. In a segment that others follow nothing will come any more, so a torn tail there is
@@ -16,9 +16,10 @@ import msgspec
 from ledger.errors import JournalCorrupt
 from ledger.journal.frames import FRAME_HEAD_BYTES, HEADER, PAYLOAD_BYTES_MAX, Fault, decode_frame
 from ledger.journal.segments import Position, segment_numbers, segment_path
-from ledger.record import CallRecord
+from ledger.record import CallRecord, Entry, HolderEnded
 
 READ_BYTES: Final = 1024 * 1024
+ARRAY_OF_ONE: Final = b"\x91"  # msgpack: how the end of a holder begins; a record has many more fields
 FRAME_BYTES_MAX: Final = FRAME_HEAD_BYTES + PAYLOAD_BYTES_MAX
 
 
@@ -32,10 +33,10 @@ class Damage:
 
 @dataclass(slots=True)
 class Batch:
-    """What a read gave: the records, where the next read begins, and what could not be read."""
+    """What a read gave: the entries, where the next read begins, and what could not be read."""
 
     end: Position
-    records: list[CallRecord] = field(default_factory=list)
+    entries: list[Entry] = field(default_factory=list)
     damages: list[Damage] = field(default_factory=list)
 
 
@@ -46,21 +47,22 @@ class JournalReader:
         """`position` is the cursor's, or an earlier batch's end."""
         self.folder = folder
         self.position = position
-        self._decode = msgspec.msgpack.Decoder(CallRecord).decode
+        self._decode_record = msgspec.msgpack.Decoder(CallRecord).decode
+        self._decode_end = msgspec.msgpack.Decoder(HolderEnded).decode
         self._open: tuple[int, int] | None = None  # segment number, descriptor
 
-    def read(self, records_max: int) -> Batch:
-        """Up to `records_max` records that are there now; advances. Raises JournalCorrupt for a foreign
+    def read(self, entries_max: int) -> Batch:
+        """Up to `entries_max` entries that are there now; advances. Raises JournalCorrupt for a foreign
         segment.
         """
         batch = Batch(self.position)
-        while len(batch.records) < records_max:
+        while len(batch.entries) < entries_max:
             # Which segments there are comes first: whatever a segment holds after its successor exists is
             # final.
             later = [n for n in segment_numbers(self.folder) if n > self.position.segment]
-            if self._read_segment(batch, records_max, is_final=bool(later)):
+            if self._read_segment(batch, entries_max, is_final=bool(later)):
                 continue
-            if not later or len(batch.records) >= records_max:
+            if not later or len(batch.entries) >= entries_max:
                 break
             self.position = Position(later[0], len(HEADER))
         batch.end = self.position
@@ -72,7 +74,7 @@ class JournalReader:
             os.close(self._open[1])
             self._open = None
 
-    def _read_segment(self, batch: Batch, records_max: int, *, is_final: bool) -> bool:
+    def _read_segment(self, batch: Batch, entries_max: int, *, is_final: bool) -> bool:
         """Read on in the segment at hand; whether the position moved."""
         descriptor = self._descriptor()
         if descriptor is None:
@@ -81,10 +83,10 @@ class JournalReader:
         data = os.pread(descriptor, READ_BYTES, offset)
         at_end = len(data) < READ_BYTES
         done = 0
-        while done < len(data) and len(batch.records) < records_max:
-            record, frame_bytes = self._record(data, done)
-            if record is not None:
-                batch.records.append(record)
+        while done < len(data) and len(batch.entries) < entries_max:
+            entry, frame_bytes = self._entry(data, done)
+            if entry is not None:
+                batch.entries.append(entry)
                 done += frame_bytes
             elif frame_bytes == 0 and not is_final:
                 break  # not yet
@@ -97,8 +99,8 @@ class JournalReader:
         self.position = Position(self.position.segment, offset + done)
         return done > 0
 
-    def _record(self, data: bytes, offset: int) -> tuple[CallRecord | None, int]:
-        """The record at an offset and its frame's size; (None, 0) when bytes lack, (None, 1) when they are
+    def _entry(self, data: bytes, offset: int) -> tuple[Entry | None, int]:
+        """The entry at an offset and its frame's size; (None, 0) when bytes lack, (None, 1) when they are
         wrong.
         """
         payload = decode_frame(data, offset)
@@ -107,14 +109,16 @@ class JournalReader:
         if isinstance(payload, Fault):
             return None, 1
         try:
-            return self._decode(payload), FRAME_HEAD_BYTES + len(payload)
+            is_end = payload[:1] == ARRAY_OF_ONE
+            entry = self._decode_end(payload) if is_end else self._decode_record(payload)
+            return entry, FRAME_HEAD_BYTES + len(payload)
         except (msgspec.DecodeError, UnicodeDecodeError):
             return None, 1
 
     def _damage(self, data: bytes, offset: int, at_end: bool) -> bytes:
         """The bytes from `offset` to the next whole record; to the end, when the segment ends there too."""
         for begin in range(offset + 1, len(data) - FRAME_HEAD_BYTES):
-            if self._record(data, begin)[0] is not None:
+            if self._entry(data, begin)[0] is not None:
                 return data[offset:begin]
         # A record may begin among the last bytes of a read that does not reach the segment's end.
         return data[offset:] if at_end else data[offset : len(data) - FRAME_BYTES_MAX]
@@ -158,4 +162,4 @@ def has_whole_record(folder: Path, begin: Position, end: Position) -> bool:
         batch = reader.read(1)
     finally:
         reader.close()
-    return bool(batch.records or batch.damages) and begin < end
+    return bool(batch.entries or batch.damages) and begin < end

@@ -5,6 +5,9 @@ thread syncs to disk what was appended, in groups, beginning at most `sync_s` af
 much is at risk to a power cut. It never waits for the database and knows nothing of it.
 
 At start the folder of a dead owner is taken over: a torn tail is cut and said so, and a new segment begins.
+
+Who holds leases says so with `begin_holder`: its id is kept in the file `holder`, so that the end of it is
+written here whatever becomes of this process: by itself when it closes, or by the next owner of the folder.
 """
 
 import errno
@@ -18,6 +21,7 @@ from typing import Final
 import msgspec
 
 from ledger.errors import JournalFault, JournalFull
+from ledger.journal import holder_file
 from ledger.journal.frames import HEADER, encode_frame, is_torn_tail, whole_frames
 from ledger.journal.segments import (
     FileLock,
@@ -27,7 +31,7 @@ from ledger.journal.segments import (
     segment_path,
     sync_folder,
 )
-from ledger.record import CallRecord
+from ledger.record import Entry, HolderEnded
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +80,7 @@ class JournalWriter:
             raise JournalFault(f"cannot write the journal {folder}: {error.strerror}") from error
         self._segment = number
         self._offset = len(HEADER)
+        self._holder_id: str | None = None
         self._retired: list[int] = []  # descriptors of full segments, to be synced and closed
         self._syncing = threading.Lock()  # among those who sync; appending never waits for it
         self._sync_fault: OSError | None = None
@@ -91,7 +96,25 @@ class JournalWriter:
         """Where the next record will begin."""
         return Position(self._segment, self._offset)
 
-    def append(self, record: CallRecord) -> None:
+    def begin_holder(self, holder_id: str) -> None:
+        """From here on, records may be charged to this holder; before its first lease. Blocks; raises
+        JournalFault.
+
+        A holder before it in this folder has ended: nothing of it comes after. A crash between the steps
+        leaves the earlier one in the file, and its end is written again, which changes nothing.
+        """
+        assert not self._closing.is_set()
+        try:
+            earlier_id = holder_file.read(self._folder)
+            if earlier_id not in (None, holder_id):
+                self.append(HolderEnded(earlier_id))
+                self.sync()
+            holder_file.write(self._folder, holder_id)
+        except OSError as error:
+            raise self._fault(error) from error
+        self._holder_id = holder_id
+
+    def append(self, record: Entry) -> None:
         """Hand one record to the kernel: about 5 us.
 
         Raises JournalFull when there is no room (nothing of the record is left then), and JournalFault when
@@ -134,14 +157,20 @@ class JournalWriter:
             raise JournalFault(f"the journal {self._folder} cannot be synced: {self._sync_fault.strerror}")
 
     def close(self) -> None:
-        """Sync, and let the folder go. Blocks; raises JournalFault when the last sync failed."""
+        """Write the holder's end, sync, and let the folder go. Blocks; raises JournalFault when the end or
+        the last sync failed: then the next owner writes the end.
+        """
         if self._closing.is_set():
             return
         self._closing.set()
         self._dirty.set()
         self._thread.join()
         try:
+            if self._holder_id is not None:
+                self.append(HolderEnded(self._holder_id))
             self.sync()
+            if self._holder_id is not None:
+                holder_file.remove(self._folder)
         finally:
             os.close(self._descriptor)
             self._lock.release()

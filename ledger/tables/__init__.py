@@ -4,6 +4,7 @@ from ledger.tables.base import Table
 from ledger.tables.changes import Change
 from ledger.tables.limits import Lease, LeaseHolder, LimitBalance, LimitEvent, LimitRate, UsageLimit
 from ledger.tables.prices import PriceVersion
+from ledger.tables.secret import SecretCheck
 from ledger.tables.tenancy import AdminKey, ApiKey, Project, Tenant
 from ledger.tables.usage import UsageHour, UsageRow
 
@@ -18,6 +19,7 @@ __all__ = [
     "LimitRate",
     "PriceVersion",
     "Project",
+    "SecretCheck",
     "Table",
     "Tenant",
     "UsageHour",

@@ -6,7 +6,8 @@ completion or a secret (tests/architecture holds the names to that).
 
 from decimal import Decimal
 from enum import StrEnum
-from typing import Any
+from functools import lru_cache
+from typing import Any, Protocol, Self
 
 from sqlalchemy import BigInteger, Dialect, MetaData, Numeric, String
 from sqlalchemy.dialects.postgresql import VARCHAR
@@ -78,6 +79,45 @@ class StateText(TypeDecorator[StrEnum]):
     def process_result_value(self, value: Any, dialect: Dialect) -> StrEnum | None:
         """The member."""
         return None if value is None else self.members(value)
+
+
+class Kept(Protocol):
+    """A value that is kept as JSON of its own."""
+
+    @classmethod
+    def of_json(cls, text: str) -> Self:
+        """The value that was written as `text`."""
+
+    def to_json(self) -> str:
+        """The value as text."""
+
+
+class JsonText(TypeDecorator[Kept]):
+    """A frozen value kept as the JSON it writes, and read back whole; what cannot be read raises.
+
+    Rows with the same text share one value: a project's list is not parsed and held once for each key.
+    """
+
+    impl = String
+    cache_ok = True
+
+    def __init__(self, kind: type[Kept]) -> None:
+        """`kind` is the value's class."""
+        super().__init__()
+        self.kind = kind
+
+    def process_bind_param(self, value: Any, dialect: Dialect) -> str | None:
+        """The value's text."""
+        return None if value is None else value.to_json()
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> Any:
+        """The value."""
+        return None if value is None else _read(self.kind, value)
+
+
+@lru_cache(maxsize=1000)
+def _read(kind: type[Kept], text: str) -> Kept:
+    return kind.of_json(text)
 
 
 def ordered_text() -> TypeEngine[Any]:

@@ -3,8 +3,10 @@
 from sqlalchemy import BigInteger, LargeBinary
 from sqlmodel import Field
 
+from ledger.networks import Networks
+from ledger.permissions import KeyScopes, ModelPermissions
 from ledger.states import KeyState, ProjectState, TenantState
-from ledger.tables.base import StateText, Table
+from ledger.tables.base import JsonText, StateText, Table
 
 
 class Tenant(Table, table=True):
@@ -28,10 +30,14 @@ class Project(Table, table=True):
     name: str
     state: ProjectState = Field(sa_type=StateText(ProjectState))
     created_us: int = Field(sa_type=BigInteger)
+    model_permissions: ModelPermissions | None = Field(default=None, sa_type=JsonText(ModelPermissions))
 
 
 class ApiKey(Table, table=True):
-    """A key of the data plane. The secret is not here: its digest is, and a redacted form for people."""
+    """A key of the data plane. The secret is not here: its digest is, and a redacted form for people.
+
+    `model_permissions`, `scopes`, `networks`: None lets every model, endpoint and address through.
+    """
 
     __tablename__ = "api_key"
 
@@ -45,6 +51,9 @@ class ApiKey(Table, table=True):
     expires_us: int | None = Field(default=None, sa_type=BigInteger)
     created_us: int = Field(sa_type=BigInteger)
     last_used_us: int | None = Field(default=None, sa_type=BigInteger)
+    model_permissions: ModelPermissions | None = Field(default=None, sa_type=JsonText(ModelPermissions))
+    scopes: KeyScopes | None = Field(default=None, sa_type=JsonText(KeyScopes))
+    networks: Networks | None = Field(default=None, sa_type=JsonText(Networks))
 
 
 class AdminKey(Table, table=True):

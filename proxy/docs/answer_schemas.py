@@ -217,6 +217,72 @@ SCHEMAS: Final[dict[str, Schema]] = {
         "A model that some engine serves.",
     ),
     "ModelList": _shape({"object": _named("list"), "data": {"type": "array", "items": _ref("Model")}}),
+    "Key": _shape(
+        {
+            "data": _shape(
+                {
+                    "label": {"type": "string", "description": "The key, all but its ends left out."},
+                    "name": _TEXT,
+                    "limit": {
+                        "type": ["number", "null"],
+                        "description": "The hard limit on spend with the least left, in units of currency; "
+                        "null where there is none.",
+                    },
+                    "usage": {"type": ["number", "null"], "description": "What is used of it."},
+                    "limit_remaining": {"type": ["number", "null"], "description": "What is left of it."},
+                    "limit_reset": {
+                        "type": ["string", "null"],
+                        "description": "Its window: `day`, `month` or `lifetime`.",
+                    },
+                    "is_provisioning_key": {"type": "boolean", "const": False},
+                    "is_free_tier": {"type": "boolean", "const": False},
+                    "rate_limit": _shape(
+                        {
+                            "requests": {
+                                "type": ["integer", "null"],
+                                "description": "The tightest limit on requests by the minute.",
+                            },
+                            "interval": _named("60s"),
+                        }
+                    ),
+                    "currency": {"type": "string", "examples": ["USD"]},
+                    "expires_at": _TEXT_OR_NULL,
+                    "tenant_id": _TEXT,
+                    "project_id": _TEXT,
+                    "key_id": _TEXT,
+                    "models": {
+                        "type": "array",
+                        "items": _TEXT,
+                        "description": "What it may call of what engines serve now.",
+                    },
+                    "limits": {"type": "array", "items": _ref("KeyLimit")},
+                }
+            )
+        },
+        "What a key may do and has left, in OpenRouter's shape where it has one.",
+    ),
+    "KeyLimit": _shape(
+        {
+            "id": _TEXT,
+            "scope": {"type": "string", "enum": ["tenant", "project", "key"]},
+            "kind": {"type": "string", "enum": ["spend", "tokens", "requests", "concurrent"]},
+            "window": {"enum": ["minute", "day", "month", "lifetime", None]},
+            "max": {"type": "number", "description": "Spend: units of currency; else a whole number."},
+            "used": {"type": ["number", "null"], "description": "In the running window; not told of rates."},
+            "remaining": {
+                "type": ["number", "null"],
+                "description": "Of a rate: what may pass at once now. Null where users have their own.",
+            },
+            "resets_at": _TEXT_OR_NULL,
+            "soft": {"type": "boolean", "description": "Nothing is refused for it."},
+            "model": _TEXT_OR_NULL,
+            "end_user": {
+                "type": ["string", "null"],
+                "description": "The end user it is for; `*`: each has an amount of their own.",
+            },
+        },
+        "A limit that can concern a call of this key.",
+    ),
     "Front": _shape(
         {
             "name": _TEXT,

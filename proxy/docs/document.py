@@ -5,6 +5,7 @@ Owns how the code's tables become a document: the paths and fields of `proxy.end
 is told and the setting named.
 """
 
+from collections.abc import Iterable
 from typing import Any, Final
 
 import msgspec
@@ -80,6 +81,16 @@ _HEADERS: Final = {
     "openai-version": "The version of OpenAI's API that this follows.",
 }
 
+_LIMIT_HEADERS: Final = {
+    f"x-ratelimit-{what}-{kind}": f"{text} {kind} by the minute, where there is one."
+    for kind in ("requests", "tokens")
+    for what, text in (
+        ("limit", "The tightest limit on"),
+        ("remaining", "What is left of the tightest limit on"),
+        ("reset", "In how long all is back (`6m0s`, a duration of Go) of the tightest limit on"),
+    )
+}
+
 _KEYED: Final[list[Node]] = [{"bearer": []}, {"api-key": []}, {"x-api-key": []}]
 
 
@@ -102,7 +113,8 @@ def openapi() -> Node:
             "schemas": SCHEMAS | {_body_name(each): _body(each) for each in ENDPOINTS.values()},
             "responses": {f"Error{status}": _failure(status, kinds) for status, kinds in failures().items()},
             "headers": {
-                name: {"description": text, "schema": {"type": "string"}} for name, text in _HEADERS.items()
+                name: {"description": text, "schema": {"type": "string"}}
+                for name, text in (_HEADERS | _LIMIT_HEADERS).items()
             },
             "securitySchemes": {
                 "bearer": {
@@ -130,7 +142,11 @@ def failures() -> dict[int, list[type[ApiError]]]:
 
 
 def _tags() -> list[Node]:
-    return [{"name": tag} for tag, _ in _WORDS.values()] + [{"name": "Models"}, {"name": "Service"}]
+    return [{"name": tag} for tag, _ in _WORDS.values()] + [
+        {"name": "Models"},
+        {"name": "Key"},
+        {"name": "Service"},
+    ]
 
 
 def _body_name(endpoint: Endpoint) -> str:
@@ -184,7 +200,7 @@ def _call(endpoint: Endpoint) -> Node:
                 }
             },
         },
-        "responses": {"200": _answer("The engine's answer.", content), **_errors(*statuses)},
+        "responses": {"200": _answer("The engine's answer.", content, _LIMIT_HEADERS), **_errors(*statuses)},
     }
 
 
@@ -216,6 +232,9 @@ def _pages() -> Node:
                     }
                 ]
             }
+        },
+        "/v1/key": {
+            "get": _page("key", "Key", "What the key may do, and what it has left", "Key", keyed=True)
         },
         "/": {"get": _page("front", "Service", "What this is", "Front", example=pages.front())},
         "/healthz": {
@@ -264,8 +283,8 @@ def _json(schema: str, example: bytes | None) -> Node:
     return {"application/json": {"schema": _ref(schema), **shown}}
 
 
-def _answer(description: str, content: Node) -> Node:
-    headers = {name: {"$ref": f"#/components/headers/{name}"} for name in _HEADERS}
+def _answer(description: str, content: Node, more: Iterable[str] = ()) -> Node:
+    headers = {name: {"$ref": f"#/components/headers/{name}"} for name in (*_HEADERS, *more)}
     return {"description": description, "headers": headers, "content": content}
 
 

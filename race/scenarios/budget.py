@@ -64,7 +64,7 @@ def _watcher(stage: Stage, crash_seed: int | None) -> Callable[[], bool]:
     def look() -> bool:
         spent = stage.spent_by_engine()
         if waiting and spent >= _KILLED_AT_SHARE * BUDGET_PICOS:
-            stage.replace_worker(waiting.pop())
+            stage.plane.kill_worker(waiting.pop())
         return spent > _LOST_SHARE * BUDGET_PICOS
 
     return look

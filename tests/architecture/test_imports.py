@@ -35,7 +35,18 @@ NOWHERE = ("vllm", "torch", "requests")
 TYPES_ONLY = {"sqlalchemy": ("admin", "proxy")}
 
 # What runs for every call and every chunk: nothing that it imports, however far, is the object layer.
-HOT = ("sse", "metering", "relay", "upstream", "call", "fields", "endpoints", "headers", "errors")
+HOT = (
+    "sse",
+    "metering",
+    "relay",
+    "upstream",
+    "call",
+    "fields",
+    "endpoints",
+    "headers",
+    "errors",
+    "flight",
+)
 HEAVY = ("sqlmodel", "sqlalchemy", "pydantic_settings", "fastapi")
 
 # What a pure module may import besides pure modules: the standard library without I/O, clock and randomness,

@@ -12,6 +12,7 @@ import pytest
 
 from ledger import keys
 from ledger.database import Database
+from ledger.permissions import Scope
 from ledger.posting import post
 from ledger.prices import PriceBook
 from tests.records import a_record
@@ -41,6 +42,36 @@ def test_a_tenant_is_blocked_and_let_in_again(cli: Cli) -> None:
     assert cli("tenant", "show", tenant["id"]) == tenant
 
 
+def test_a_key_and_a_project_are_restricted_and_set_free(cli: Cli) -> None:
+    """Guards against an update that takes away what it did not name."""
+    tenant = cli("tenant", "create", "Acme")
+    deny = ("--deny-model", "*-large", "--deny-model", "x")
+    project = cli("project", "create", "P", "--tenant", tenant["id"], *deny)
+    denied = {"mode": "deny_list", "model_ids": ["*-large", "x"]}
+    assert project["model_permissions"] == denied
+    key = cli(
+        "key", "create", "--project", project["id"], "--allow-model", "gpt-*", "--scope", "models",
+        "--scope", "chat.completions", "--cidr", "192.0.2.0/24", "--cidr", "::1",
+    )  # fmt: skip
+    assert key["model_permissions"] == {"mode": "allow_list", "model_ids": ["gpt-*"]}
+    assert (key["scopes"], key["cidrs"]) == (["chat.completions", "models"], ["192.0.2.0/24", "::1/128"])
+    changed = cli("key", "update", key["id"], "--cidr", "10.0.0.0/8")
+    assert {**changed, "key": key["key"]} == {**key, "cidrs": ["10.0.0.0/8"]}
+    freed = cli("key", "update", key["id"], "--any-model", "--any-scope", "--any-address")
+    assert (freed["model_permissions"], freed["scopes"], freed["cidrs"]) == (None, None, None)
+    assert cli("key", "show", key["id"]) == freed
+    allowed = cli("project", "update", project["id"], "--allow-model", "m")["model_permissions"]
+    assert allowed == {"mode": "allow_list", "model_ids": ["m"]}
+    assert "mode allow_list; model_ids m" in cli.run("project", "show", project["id"]).stdout
+    assert cli("project", "update", project["id"], "--any-model")["model_permissions"] is None
+
+
+def test_the_help_names_every_scope(cli: Cli) -> None:
+    """Guards against a new endpoint whose scope nobody finds."""
+    said = " ".join(cli.run("key", "create", "--help").stdout.replace("│", " ").split())
+    assert f"Only for this: {', '.join(Scope)}." in said
+
+
 def test_prices_are_decimals_per_million_tokens(cli: Cli) -> None:
     price = cli("price", "set", "m", "--input", "0.15", "--output", "0.6", "--from", "2030-01-01")
     assert (price["input"], price["cached_input"], price["output"]) == ("0.15", "0.15", "0.60")
@@ -59,6 +90,12 @@ def test_prices_are_decimals_per_million_tokens(cli: Cli) -> None:
         (("usage", "show", "--month", "november"), 1, "2026-11"),
         (("usage", "export", "--format", "xlsx"), 2, "xlsx"),
         (("usage", "export", "--out", "no/such/folder.csv"), 1, "cannot write no/such/folder.csv"),
+        (("key", "update", "key_none", "--any-model"), 1, "no key with the id 'key_none'"),
+        (("key", "update", "key_none"), 2, "say what to change"),
+        (("key", "update", "key_none", "--scope", "models", "--any-scope"), 2, "only one of --scope"),
+        (("key", "create", "--project", "p", "--scope", "chat"), 1, "the scopes are chat.completions,"),
+        (("key", "create", "--project", "p", "--cidr", "10.0.0.1/8"), 1, "write 10.0.0.0/8"),
+        (("project", "update", "p", "--allow-model", "a", "--deny-model", "b"), 2, "only one of"),
         (("sing",), 2, "sing"),
     ],
 )

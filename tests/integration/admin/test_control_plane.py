@@ -72,6 +72,57 @@ async def test_a_tenant_a_project_and_a_key_from_nothing_to_revoked(plane: Contr
     assert (await post(f"/admin/v1/projects/{project['id']}/archive")).json()["state"] == "archived"
 
 
+async def test_a_key_is_restricted_and_set_free_again(plane: ControlPlane) -> None:
+    """Guards against a PATCH that takes away what it did not name."""
+    post, patch = plane.client.post, plane.client.patch
+    tenant = (await post("/admin/v1/tenants", json={"name": "Acme"})).json()
+    models = {"mode": "allow_list", "model_ids": ["gpt-*"]}
+    order = {"name": "Chat", "model_permissions": models}
+    project = (await post(f"/admin/v1/tenants/{tenant['id']}/projects", json=order)).json()
+    assert project["model_permissions"] == models
+    told = {"model_permissions": {"mode": "deny_list", "model_ids": ["*-large"]},
+            "scopes": ["models", "embeddings"], "cidrs": ["192.0.2.1"]}  # fmt: skip
+    made = (await post(f"/admin/v1/projects/{project['id']}/keys", json=told)).json()
+    shown = {**told, "scopes": ["embeddings", "models"], "cidrs": ["192.0.2.1/32"]}
+    assert {name: made[name] for name in told} == shown
+    url = f"/admin/v1/keys/{made['id']}"
+    changed = (await patch(url, json={"scopes": ["models"]})).json()
+    assert {name: changed[name] for name in told} == {**shown, "scopes": ["models"]}
+    assert (await patch(url, json={})).json() == changed
+    freed = (await patch(url, json=dict.fromkeys(told))).json()
+    assert {name: freed[name] for name in told} == dict.fromkeys(told)
+    assert (await plane.client.get(url)).json() == freed
+    project_url = f"/admin/v1/projects/{project['id']}"
+    assert (await patch(project_url, json={})).json()["model_permissions"] == models
+    assert (await patch(project_url, json={"model_permissions": None})).json()["model_permissions"] is None
+    assert (await patch("/admin/v1/keys/key_none", json={})).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("told", "code", "said"),
+    [
+        ({"cidrs": ["10.0.0.1/8"]}, "refused", "write 10.0.0.0/8"),
+        ({"cidrs": ["10.0.0.1"] * 101}, "invalid_value", "cidrs"),
+        ({"scopes": ["everything"]}, "invalid_value", "'chat.completions'"),
+        ({"model_permissions": {"mode": "allow_list", "model_ids": [""]}}, "refused", "1 to 256"),
+        ({"model_permissions": {"mode": "some", "model_ids": []}}, "invalid_value", "'deny_list'"),
+        ({"model_permissions": {"mode": "allow_list"}}, "invalid_value", "model_ids"),
+        ({"model_permission": None}, "invalid_value", "model_permission"),
+    ],
+)
+async def test_a_restriction_that_cannot_be_is_refused(
+    plane: ControlPlane, told: dict[str, object], code: str, said: str
+) -> None:
+    """Guards against a mistyped restriction that silently is none."""
+    async with plane.database.write() as session:
+        tenant = await tenancy.create_tenant(session, "Acme", 1)
+        project = await tenancy.create_project(session, tenant.id, "p", 1)
+    answer = await plane.client.post(f"/admin/v1/projects/{project.id}/keys", json=told)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, code)
+    assert said in answer.json()["error"]["message"]
+    assert (await plane.client.get(f"/admin/v1/projects/{project.id}/keys")).json()["data"] == []
+
+
 async def test_a_price_is_written_in_decimals_and_comes_back_the_same(plane: ControlPlane) -> None:
     order = {"model": "m", "input": "0.15", "output": "0.6", "effective_from": "2030-01-01T00:00:00Z"}
     made = (await plane.client.post("/admin/v1/prices", json=order)).json()
@@ -80,6 +131,57 @@ async def test_a_price_is_written_in_decimals_and_comes_back_the_same(plane: Con
     assert (await plane.client.get("/admin/v1/prices", params={"model": "m"})).json()["data"] == [made]
     bad = await plane.client.post("/admin/v1/prices", json=order | {"input": "0.1234567"})
     assert bad.status_code == 400
+
+
+async def test_a_limit_is_set_changed_shown_and_removed(plane: ControlPlane) -> None:
+    post, get = plane.client.post, plane.client.get
+    tenant = (await post("/admin/v1/tenants", json={"name": "Acme"})).json()
+    order = {"tenant_id": tenant["id"], "kind": "spend", "max": "1.5"}
+    made = await post("/admin/v1/limits", json=order)
+    limit = made.json()
+    assert made.status_code == 200, made.text
+    assert (limit["max"], limit["window"], limit["currency"]) == ("1.50", "month", "USD")
+    again = (await post("/admin/v1/limits", json=order | {"max": 2, "soft": True})).json()
+    assert again == {**limit, "max": "2.00", "soft": True}
+    assert (await get("/admin/v1/limits", params={"tenant_id": tenant["id"]})).json()["data"] == [again]
+    assert (await get("/admin/v1/limits", params={"api_key_id": "key_none"})).json()["data"] == []
+    shown = (await get(f"/admin/v1/limits/{limit['id']}")).json()
+    (standing,) = shown.pop("standings")
+    assert shown == again
+    assert (standing["used"], standing["leased"], standing["remaining"]) == ("0.00", "0.00", "2.00")
+    removed = await plane.client.delete(f"/admin/v1/limits/{limit['id']}")
+    assert (removed.status_code, removed.json()) == (200, again)
+    assert (await get(f"/admin/v1/limits/{limit['id']}")).json()["error"]["code"] == "not_found"
+    assert (await plane.client.delete(f"/admin/v1/limits/{limit['id']}")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("order", "status", "said"),
+    [
+        ({"kind": "spend", "max": "1"}, 400, "one of tenant_id, project_id and api_key_id"),
+        ({"tenant_id": "a", "api_key_id": "b", "kind": "spend", "max": "1"}, 400, "one of tenant_id"),
+        ({"tenant_id": "org-none", "kind": "spend", "max": "1"}, 404, "no tenant with the id 'org-none'"),
+        ({"tenant_id": "a", "kind": "spend", "max": 1.5}, 400, "max: Value error, write a string such as"),
+        ({"tenant_id": "a", "kind": "spend", "max": True}, 400, "write a string such as"),
+        ({"tenant_id": "a", "kind": "spend", "max": "-1"}, 400, "negative"),
+        ({"tenant_id": "a", "kind": "requests", "max": 0}, 400, "at least 1"),
+        ({"tenant_id": "a", "kind": "requests", "max": -7}, 400, "negative"),
+        ({"tenant_id": "a", "kind": "spend", "max": "1", "window": "minute"}, 400, "day, month, lifetime"),
+        ({"tenant_id": "a", "kind": "tokens", "max": "many"}, 400, "not a number of tokens"),
+        ({"tenant_id": "a", "kind": "bytes", "max": "1"}, 400, "kind"),
+        ({"tenant_id": "a", "kind": "spend", "max": "1", "model": ""}, 400, "model"),
+        ({"tenant_id": "a", "kind": "spend", "max": "1", "end_user": "u", "each_user": True}, 400, "both"),
+        ({"tenant_id": "a", "kind": "spend"}, 400, "max"),
+    ],
+)
+async def test_a_limit_that_does_not_go_together_is_refused(
+    plane: ControlPlane, order: dict[str, object], status: int, said: str
+) -> None:
+    """Guards against a limit that holds less than its order reads, and a float's idea of a budget."""
+    refused = await plane.client.post("/admin/v1/limits", json=order)
+    assert refused.status_code == status
+    assert said in refused.json()["error"]["message"]
+    assert (await plane.client.get("/admin/v1/limits")).json()["data"] == []
 
 
 async def test_usage_of_a_month_without_calls_is_zero(plane: ControlPlane) -> None:

@@ -13,6 +13,8 @@ import httpx
 import pytest
 import uvicorn
 
+from proxy.client_address import TrustedProxies
+
 CONFIGURATION = Path(__file__).parents[3] / "deploy" / "nginx" / "metergate.conf"
 
 pytestmark = [
@@ -29,10 +31,12 @@ class Upstream:
     def __init__(self) -> None:
         self.go_on = asyncio.Event()
         self.left = asyncio.Event()
+        self.headers: list[tuple[bytes, bytes]] = []
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] != "http":
             return
+        self.headers = scope["headers"]
         while (await receive()).get("more_body"):
             pass
         headers = [(b"content-type", b"text/event-stream")]
@@ -129,6 +133,19 @@ async def test_an_event_passes_before_the_next_one_exists(
         assert await anext(chunks) == b"data: 1\n\n"
         upstream[0].go_on.set()
         assert b"".join([chunk async for chunk in chunks]) == b"data: [DONE]\n\n"
+
+
+async def test_the_clients_address_stands_last(
+    nginx: httpx.AsyncClient, upstream: tuple[Upstream, int]
+) -> None:
+    """Guards against a client that chooses its own address: what nginx adds must be what metergate finds."""
+    upstream[0].go_on.set()
+    spoofed = [("x-forwarded-for", "203.0.113.7"), ("x-forwarded-for", "127.0.0.1")]
+    await nginx.post("/v1/chat/completions", content=b"{}", headers=spoofed)
+    lines = [value for name, value in upstream[0].headers if name == b"x-forwarded-for"]
+    assert b", ".join(lines) == b"203.0.113.7, 127.0.0.1, 127.0.0.1"
+    found = TrustedProxies.parse(["192.0.2.1"]).client_of("192.0.2.1", upstream[0].headers)
+    assert str(found) == "127.0.0.1"
 
 
 async def test_a_client_that_leaves_is_noticed_upstream(

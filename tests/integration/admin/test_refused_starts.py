@@ -49,6 +49,11 @@ def test_a_bad_value_is_named(tmp_path: Path) -> None:
     assert "METERGATE_WORKERS" in refusal(tmp_path, METERGATE_WORKERS="many")
 
 
+def test_a_trusted_proxy_that_is_no_address_is_named(tmp_path: Path) -> None:
+    said = refusal(tmp_path, METERGATE_TRUSTED_PROXIES="127.0.0.1, unix")
+    assert "METERGATE_TRUSTED_PROXIES: 'unix' is no address" in said
+
+
 def test_an_engine_that_is_no_url_is_named(tmp_path: Path) -> None:
     assert "METERGATE_ENGINES" in refusal(tmp_path, "--engine", "localhost:8000")
 

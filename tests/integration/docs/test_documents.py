@@ -15,6 +15,7 @@ from ledger.usage import UsageSource
 from proxy import metrics
 from proxy.docs.document import failures, openapi
 from proxy.endpoints import ENDPOINTS, Endpoint
+from proxy.errors import RateLimited
 from tests.integration.docs.reading import ROOT
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -78,9 +79,11 @@ def test_the_table_of_errors_is_the_codes() -> None:
     for status, kinds in failures().items():
         for kind in kinds:
             retry = f"after {kind.retry_after_ms} ms" if kind.retry_after_ms else ""
+            retry = "after `retry-after-ms`" if kind is RateLimited else retry
             retry = "`x-should-retry: false`" if kind.should_retry is False else retry
             when = (kind.__doc__ or "").partition("\n")[0]
-            known.add((str(status), f"`{kind.code or 'null'}`", f"`{kind.type}`", when, retry))
+            types = " or ".join(f"`{each}`" for each in getattr(kind, "types", (kind.type,)))
+            known.add((str(status), f"`{kind.code or 'null'}`", types, when, retry))
     assert shown == known
 
 

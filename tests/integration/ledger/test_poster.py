@@ -16,12 +16,14 @@ from ledger import settled
 from ledger.database import Database
 from ledger.errors import DatabaseUnavailable, JournalOwned, PostingLate
 from ledger.journal import segments
+from ledger.journal.recovery import recover_into
 from ledger.journal.segments import Position, read_cursor, segment_numbers, segment_path, worker_folder
 from ledger.journal.writer import JournalWriter
 from ledger.poster import Poster, drain_once, poster_lock
 from ledger.posting import NOTHING_POSTED, PostResult
 from ledger.prices import PriceBook
 from ledger.record import CallRecord
+from proxy.flight import FlightRecorder
 from tests.records import a_record
 
 
@@ -80,6 +82,39 @@ async def test_a_crash_after_the_commit_posts_nothing_twice(
     again = await drain_once(database, tmp_path)
     assert again.inserted == 0
     assert await calls_counted(database) == 40
+
+
+@pytest.mark.parametrize("posted_before", [False, True])
+async def test_a_settled_call_that_is_recovered_too_is_what_was_settled(
+    database: Database, tmp_path: Path, posted_before: bool
+) -> None:
+    """Guards against a kill between the settled record and the slot's end: the last word must not become the
+    running count, or a second call.
+    """
+    folder = worker_folder(tmp_path, 0)
+    journal, recorder = JournalWriter(folder), FlightRecorder(folder, slots=4)
+    call, other = a_record(prompt_tokens=20, completion_tokens=30), a_record()
+    for record in (call, other):
+        slot = recorder.take()
+        assert slot is not None
+        slot.begin(record)
+        slot.count(19, 29)
+    journal.append(call)
+    journal.close()  # and dead, before the slot is free
+    if posted_before:
+        await drain_once(database, tmp_path)
+    journal = JournalWriter(folder)
+    recover_into(journal, folder)
+    journal.close()
+    await drain_once(database, tmp_path)
+    async with database.read() as session:
+        rows = await session.execute(text("SELECT * FROM usage"))
+        found = {row.request_id: (row.usage_source, row.ending, row.completion_tokens) for row in rows}
+    assert found == {
+        call.request_id: ("final", "finished", 30),
+        other.request_id: ("recovered", "killed", 29),
+    }
+    assert await calls_counted(database) == 2
 
 
 async def test_a_mangled_cursor_costs_only_time(database: Database, tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from sqlalchemy import text
 from ledger import prices, reports
 from ledger.database import Database
 from ledger.errors import Refused
+from ledger.ids import id_at
 from ledger.money import Rates
 from ledger.periods import DAY_US, HOUR_US, month_span
 from ledger.posting import post
@@ -21,7 +22,7 @@ async def fill(database: Database) -> list[CallRecord]:
     """250 calls of two tenants over three days, many at one instant, two models, one of them priced."""
     records = [
         a_record(
-            request_id=f"req_{number:032x}",
+            request_id=f"{id_at(NOON_US + number // 10 * 3 * HOUR_US)}{number:018x}",
             started_us=NOON_US + number // 10 * 3 * HOUR_US,
             tenant_id=f"org-{number % 2}",
             model="tiny" if number % 3 else "free",

@@ -8,6 +8,8 @@ from sqlalchemy import text
 from ledger import changes, keys, tenancy
 from ledger.database import Database
 from ledger.errors import NotFound, Refused
+from ledger.networks import Networks
+from ledger.permissions import KeyScopes, allow_models, deny_models
 from ledger.principals import Principal, find_principal
 from ledger.states import KeyState, ProjectState, TenantState
 
@@ -102,6 +104,55 @@ async def test_a_key_expires_at_its_instant(database: Database) -> None:
     async with database.write() as session:
         with pytest.raises(Refused, match="expired"):
             await tenancy.create_api_key(session, PEPPER, project_id, "dead", 100, expires_us=100)
+
+
+async def test_restrictions_reach_the_principal_and_the_log(database: Database) -> None:
+    """Guards against a restriction that is kept and never checked, or that workers never hear of."""
+    _, project_id, key_id, secret = await make_key(database)
+    of_project, of_key = deny_models(["*-large"]), allow_models(["gpt-*", "naïve"])
+    scopes, networks = KeyScopes.parse(["embeddings"]), Networks.parse(["192.0.2.0/24", "2001:db8::1"])
+    async with database.read() as session:
+        seen = await changes.latest(session)
+    for _ in range(2):  # the second time changes nothing, and says nothing
+        async with database.write() as session:
+            await tenancy.set_project_models(session, project_id, of_project, 4)
+            await tenancy.set_key_models(session, key_id, of_key, 5)
+            await tenancy.set_key_scopes(session, key_id, scopes, 6)
+            await tenancy.set_key_networks(session, key_id, networks, 7)
+    principal = await principal_of(database, secret)
+    assert principal is not None
+    assert principal.model_permissions == (of_project, of_key)
+    assert (principal.scopes, principal.networks) == (scopes, networks)
+    async with database.read() as session:
+        assert [(change.kind, change.subject_id) for change in await changes.since(session, seen)] == [
+            ("project.models_changed", project_id),
+            ("key.models_changed", key_id),
+            ("key.scopes_changed", key_id),
+            ("key.networks_changed", key_id),
+        ]
+    async with database.write() as session:
+        await tenancy.set_project_models(session, project_id, None, 8)
+        await tenancy.set_key_models(session, key_id, None, 8)
+        await tenancy.set_key_scopes(session, key_id, None, 8)
+        await tenancy.set_key_networks(session, key_id, None, 8)
+    principal = await principal_of(database, secret)
+    assert principal is not None
+    assert (principal.model_permissions, principal.scopes, principal.networks) == ((), None, None)
+
+
+async def test_a_project_and_a_key_are_born_with_their_restrictions(database: Database) -> None:
+    """Guards against a moment in which a new key may do everything."""
+    models, scopes, networks = allow_models(["m"]), KeyScopes.parse(["models"]), Networks.parse(["::1"])
+    async with database.write() as session:
+        tenant = await tenancy.create_tenant(session, "Acme", 1)
+        project = await tenancy.create_project(session, tenant.id, "p", 1, model_permissions=models)
+        _, secret = await tenancy.create_api_key(
+            session, PEPPER, project.id, "k", 1, model_permissions=models, scopes=scopes, networks=networks
+        )
+    principal = await principal_of(database, secret)
+    assert principal is not None
+    assert principal.model_permissions == (models, models)
+    assert (principal.scopes, principal.networks) == (scopes, networks)
 
 
 async def test_unknown_ids_and_bad_names_are_refused(database: Database) -> None:

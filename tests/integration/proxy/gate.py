@@ -27,7 +27,7 @@ CANARY = "kestrel-over-the-quarry"
 class Gate(Plane):
     """A running data plane. `data` is its data folder, with a migrated ledger in it."""
 
-    def __init__(self, data: Path, engines: list[str], *, workers: int = 1, **settings: str) -> None:
+    def __init__(self, data: Path, engines: list[str], *, workers: int = 1, **settings: Any) -> None:
         super().__init__(data, engines, workers=workers, **settings)
         self.answers: list[str] = []
         """What engines said; kept to look for it where it must not be."""
@@ -129,7 +129,7 @@ def stream_body(text: str = "Tell me of the hills.", **fields: Any) -> dict[str,
 
 @contextlib.contextmanager
 def gate(
-    template: Path, folder: Path, engines: list[str], *, workers: int = 1, **settings: str
+    template: Path, folder: Path, engines: list[str], *, workers: int = 1, **settings: Any
 ) -> Iterator[Gate]:
     """A data plane of its own, on a copy of a migrated ledger."""
     data = folder / f"data{len(list(folder.iterdir()))}"

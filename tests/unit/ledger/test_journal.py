@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.errors import JournalCorrupt, JournalFault, JournalFull, JournalOwned
+from ledger.journal import holder_file
 from ledger.journal.frames import HEADER, encode_frame
 from ledger.journal.reader import JournalReader
 from ledger.journal.segments import (
@@ -24,14 +25,14 @@ from ledger.journal.segments import (
     write_cursor,
 )
 from ledger.journal.writer import JournalWriter
-from ledger.record import CallRecord
+from ledger.record import CallRecord, Entry, HolderEnded
 from tests.records import a_record
 
 
-def everything(folder: Path) -> list[CallRecord]:
+def everything(folder: Path) -> list[Entry]:
     reader = JournalReader(folder, START)
-    found = []
-    while records := reader.read(100).records:
+    found: list[Entry] = []
+    while records := reader.read(100).entries:
         found.extend(records)
     reader.close()
     return found
@@ -45,9 +46,9 @@ def test_what_is_appended_is_read_at_once_and_in_order(tmp_path: Path) -> None:
     found = []
     for record in records:
         writer.append(record)
-        found.extend(reader.read(10).records)
+        found.extend(reader.read(10).entries)
     assert found == records
-    assert reader.read(10).records == []
+    assert reader.read(10).entries == []
     assert reader.position == writer.position
     reader.close()
     writer.close()
@@ -130,7 +131,7 @@ def test_damage_is_kept_and_reading_goes_on_behind_it(tmp_path: Path) -> None:
     segment_path(tmp_path, 1).write_bytes(data)
 
     batch = JournalReader(tmp_path, START).read(10)
-    assert batch.records == [before, after]
+    assert batch.entries == [before, after]
     assert [(damage.position, damage.data) for damage in batch.damages] == [
         (Position(1, begin), bytes(data[begin:end]))
     ]
@@ -145,7 +146,7 @@ def test_damage_longer_than_one_read_hides_nothing_behind_it(tmp_path: Path) -> 
     records, damaged = [], 0
     for _ in range(10):
         batch = reader.read(10)
-        records += batch.records
+        records += batch.entries
         damaged += sum(len(damage.data) for damage in batch.damages)
     assert records[-1] == last and len(records) == 2
     assert damaged == 1_500_000
@@ -257,8 +258,8 @@ def test_any_split_into_reads_gives_every_record_once(
         if data.draw(st.booleans(), label="reader restarts"):
             reader.close()
             reader = JournalReader(folder, reader.position)
-        found += reader.read(data.draw(st.integers(min_value=1, max_value=12), label="read")).records
-    while records := reader.read(3).records:
+        found += reader.read(data.draw(st.integers(min_value=1, max_value=12), label="read")).entries
+    while records := reader.read(3).entries:
         found += records
     reader.close()
     writer.close()
@@ -274,3 +275,89 @@ def test_a_disk_without_room_is_told_once(tmp_path: Path, caplog: pytest.LogCapt
     assert [record.message for record in caplog.records] == [
         f"no room in {tmp_path}: calls are refused until its disk has some"
     ]
+
+
+def test_a_holders_end_is_its_last_entry(tmp_path: Path) -> None:
+    """Guards against leases that wait ten minutes after a clean stop, and an end read as a call."""
+    writer = JournalWriter(tmp_path)
+    writer.begin_holder("holder_1")
+    record = a_record(holder_id="holder_1")
+    writer.append(record)
+    writer.close()
+    assert everything(tmp_path) == [record, HolderEnded("holder_1")]
+    assert not (tmp_path / "holder").exists()
+    JournalWriter(tmp_path).close()
+    assert len(everything(tmp_path)) == 2
+
+
+def die(folder: Path, holder_id: str, *, at: str = "") -> None:
+    """A worker that begins a holder, appends a record and is killed; or is killed at `at` on its way."""
+    if (child := os.fork()) == 0:
+        if at:
+            setattr(holder_file, at, lambda *_: os._exit(0))
+        writer = JournalWriter(folder)
+        writer.begin_holder(holder_id)
+        writer.append(a_record(holder_id=holder_id))
+        if at == "remove":
+            writer.close()
+        os._exit(0)
+    os.waitpid(child, 0)
+
+
+def named(folder: Path) -> list[str]:
+    """Who is named by each entry, ends with a cross."""
+    return [
+        entry.holder_id if isinstance(entry, CallRecord) else f"+{entry.holder_id}"
+        for entry in everything(folder)
+    ]
+
+
+def test_a_killed_holder_is_ended_by_its_successor_before_anything_else(tmp_path: Path) -> None:
+    """Guards against an end among the records of its holder, or of one that lives."""
+    die(tmp_path, "holder_1")
+    die(tmp_path, "holder_2")
+    writer = JournalWriter(tmp_path)
+    assert named(tmp_path) == ["holder_1", "+holder_1", "holder_2"]
+    writer.begin_holder("holder_3")
+    writer.begin_holder("holder_3")
+    writer.append(a_record(holder_id="holder_3"))
+    writer.begin_holder("holder_4")
+    assert named(tmp_path)[3:] == ["+holder_2", "holder_3", "+holder_3"]
+    writer.close()
+
+
+def test_a_kill_between_the_steps_ends_nobody_who_lives(tmp_path: Path) -> None:
+    """Guards against a crash that loses an end, or that ends the next holder at its beginning."""
+    die(tmp_path, "holder_1")
+    die(tmp_path, "holder_2", at="write")  # its end of the first is written, its own name is not
+    writer = JournalWriter(tmp_path)
+    writer.begin_holder("holder_3")
+    writer.append(a_record(holder_id="holder_3"))
+    assert named(tmp_path) == ["holder_1", "+holder_1", "+holder_1", "holder_3"]
+    writer.close()
+    die(tmp_path, "holder_4", at="remove")  # closed, but for the file
+    writer = JournalWriter(tmp_path)
+    writer.begin_holder("holder_5")
+    assert named(tmp_path)[4:] == ["+holder_3", "holder_4", "+holder_4", "+holder_4"]
+    writer.close()
+
+
+def test_an_end_that_cannot_be_written_is_left_to_the_next_owner(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards against a full disk at the stop that makes everybody forget whose leases are out."""
+    writer = JournalWriter(tmp_path)
+    writer.begin_holder("holder_1")
+
+    def no_space(descriptor: int, data: bytes) -> int:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", no_space)
+    with pytest.raises(JournalFull):
+        writer.close()
+    monkeypatch.undo()
+    assert not is_locked(tmp_path / "lock")
+    writer = JournalWriter(tmp_path)
+    writer.begin_holder("holder_2")
+    assert named(tmp_path) == ["+holder_1"]
+    writer.close()

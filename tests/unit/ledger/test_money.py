@@ -8,7 +8,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.errors import Refused
-from ledger.money import PRICE_MICROS_MAX, Rates, format_micros, format_picos, parse_price, rate, round_picos
+from ledger.money import (
+    AMOUNT_PICOS_MAX,
+    PRICE_MICROS_MAX,
+    Rates,
+    format_micros,
+    format_picos,
+    parse_amount,
+    parse_price,
+    rate,
+    round_picos,
+)
 from ledger.usage import Usage
 
 TOKENS = st.integers(min_value=0, max_value=10**9)
@@ -60,6 +70,53 @@ def test_what_is_no_price_is_refused(text: str) -> None:
     """Guards against a price that was meant otherwise, or would be rounded."""
     with pytest.raises(Refused) as caught:
         parse_price(text)
+    assert len(str(caught.value)) < 200
+
+
+@given(st.integers(min_value=0, max_value=AMOUNT_PICOS_MAX))
+def test_an_amount_reads_as_it_is_written(picos: int) -> None:
+    """Guards against a budget that changes on its way through a command line, by a float or otherwise."""
+    assert parse_amount(format_picos(picos)) == picos
+
+
+@given(st.decimals(min_value=0, max_value=9_000_000, places=12))
+def test_an_amount_is_what_decimal_makes_of_it(units: Decimal) -> None:
+    """Guards against a misplaced point."""
+    assert parse_amount(f"{units:f}") == int(units.scaleb(12))
+
+
+@given(st.decimals(min_value=0, max_value=10**7, places=15, allow_nan=False))
+def test_an_amount_is_exact_or_refused(units: Decimal) -> None:
+    """Guards against rounding what cannot be held."""
+    try:
+        picos = parse_amount(f"{units:f}")
+    except Refused:
+        assert units > 9_000_000 or units.scaleb(12) % 1 != 0
+    else:
+        assert Fraction(picos, 10**12) == Fraction(units)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("", "'' is not an amount: write a decimal number such as 1.00"),
+        ("1e3", "is not an amount"),
+        ("10k", "is not an amount"),
+        ("$1", "is not an amount"),
+        ("1,00", "is not an amount"),
+        ("٣", "is not an amount"),
+        ("nan", "is not an amount"),
+        ("-1.00", "'-1.00' is negative: an amount is at least 0"),
+        ("0.0000000000001", "more than twelve decimals"),
+        ("9000000.000000000001", "above the highest amount, 9,000,000"),
+        ("1" * 5000, "above the highest amount"),
+        ("0." + "1" * 5000, "more than twelve decimals"),
+    ],
+)
+def test_what_is_no_amount_is_refused(text: str, said: str) -> None:
+    """Guards against a budget that was meant otherwise."""
+    with pytest.raises(Refused, match=said.replace("$", r"\$")) as caught:
+        parse_amount(text)
     assert len(str(caught.value)) < 200
 
 

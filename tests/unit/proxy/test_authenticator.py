@@ -1,9 +1,9 @@
 """The cache of principals: what it asks the database, and what it does when that fails."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -19,6 +19,9 @@ from proxy.errors import AccessBlocked, KeyIncorrect, KeyMissing, LedgerUnavaila
 ACTIVE = Principal("org-1", "proj_1", "key_1", TenantState.ACTIVE, ProjectState.ACTIVE, KeyState.ACTIVE, None)
 
 
+T = TypeVar("T")
+
+
 class Ledger:
     """A database that counts what it is asked, and fails when told to. Sessions are the ledger itself."""
 
@@ -30,6 +33,12 @@ class Ledger:
         self.followed = asyncio.Event()
         self.gate: asyncio.Event | None = None
 
+    pool_size = 3
+
+    async def ask(self, work: Callable[["Ledger"], Awaitable[T]]) -> T:
+        async with self.read() as session:
+            return await work(session)
+
     @asynccontextmanager
     async def read(self) -> AsyncIterator["Ledger"]:
         if self.fault is not None:
@@ -40,16 +49,16 @@ class Ledger:
 
 @pytest.fixture
 async def ledger(monkeypatch: pytest.MonkeyPatch) -> Ledger:
-    async def find_principal(session: Ledger, _digest: bytes) -> Principal | None:
+    async def find_principal(session: Ledger, digest: bytes) -> Principal | None:
         session.asked += 1
         found = session.principal
         if session.gate is not None:
             await session.gate.wait()
         return found
 
-    async def since(session: Ledger, after: int) -> list[Change]:
+    async def since(session: Ledger, after_id: int) -> list[Change]:
         session.followed.set()
-        return [change for change in session.log if (change.id or 0) > after]
+        return [change for change in session.log if (change.id or 0) > after_id]
 
     async def latest(session: Ledger) -> int:
         return 0

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from proxy.call import read_call
+from proxy.call import COMPLETIONS_DEFAULT_TOKENS, capped, read_call
 from proxy.endpoints import CHAT, COMPLETIONS, EMBEDDINGS, GENERATE, Endpoint
 from proxy.errors import ApiError, BodyUnreadable, FieldMissing, FieldRefused
 from proxy.fields import Limits
@@ -239,3 +239,64 @@ def test_choices_are_n_for_each_prompt() -> None:
     with pytest.raises(FieldRefused):
         read({"model": "m", "prompt": ["a"] * 1000, "n": 3}, COMPLETIONS)
     assert read({"model": "m", "input": ["a", "b"]}, EMBEDDINGS).choices == 1
+
+
+ASKED = st.one_of(st.none(), st.integers(0, 400))
+
+
+@given(
+    asked=ASKED,
+    first=ASKED,
+    least=ASKED,
+    n=st.sampled_from([None, 1, 3]),
+    stream=st.booleans(),
+    affordable=st.integers(0, 1000),
+    endpoint=st.sampled_from([CHAT, COMPLETIONS, GENERATE]),
+)
+@settings(max_examples=400)
+def test_a_capped_call_asks_for_no_more_than_it_may_and_than_it_did(
+    asked: int | None,
+    first: int | None,
+    least: int | None,
+    n: int | None,
+    stream: bool,
+    affordable: int,
+    endpoint: Endpoint,
+) -> None:
+    """An answer longer than a budget affords; or one longer than the client asked for, on its bill."""
+    body: dict[str, Any] = {"model": "m", "max_tokens": asked or None if endpoint is GENERATE else asked}
+    if endpoint is CHAT:
+        body |= {"messages": MESSAGES, "max_completion_tokens": first, "min_tokens": least, "n": n}
+    elif endpoint is COMPLETIONS:
+        body |= {"prompt": ["a", "b"], "min_tokens": least, "n": n}
+    else:
+        body |= {"prompt": "a"}
+    if endpoint is not GENERATE:
+        body["stream"] = stream
+    call = read(body, endpoint)
+    before = dict(call.fields)
+    less = capped(call, affordable)
+    each = max(1, affordable // call.choices)
+    assert call.fields == before
+
+    def allowed(fields: dict[str, Any]) -> float:
+        """What each choice may make, as vLLM reads it."""
+        if endpoint is CHAT:
+            wins = fields.get("max_completion_tokens")
+            wins = fields.get("max_tokens") if wins is None else wins
+            return float("inf") if wins is None else wins
+        return fields.get("max_tokens", COMPLETIONS_DEFAULT_TOKENS)
+
+    assert allowed(less.fields) == min(allowed(before), each)
+    assert (less.fields.get("min_tokens") or 0) <= max(each, 0)
+    changed = {name for name in less.fields if less.fields[name] != before.get(name)}
+    assert changed <= {"max_tokens", "max_completion_tokens", "min_tokens"}
+    assert all(less.fields[name] <= before[name] for name in changed if name in before)
+    assert bool(changed) == (less is not call)
+    assert (less.stream, less.wish, less.choices) == (call.stream, call.wish, call.choices)
+
+
+def test_embeddings_have_nothing_to_cap() -> None:
+    """A `max_tokens` on /v1/embeddings is refused by the engine."""
+    call = read({"model": "m", "input": "a"}, EMBEDDINGS)
+    assert capped(call, 1) is call

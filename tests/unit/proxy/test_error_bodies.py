@@ -36,7 +36,7 @@ def shape(error: ApiError) -> dict[str, Any]:
 def test_every_error_has_openais_shape(kind: type[ApiError]) -> None:
     """All four members, always; an integer code breaks clients that compare it with a string."""
     told = shape(kind("Something.", "field"))
-    if 400 <= kind.status < 500 and kind is not errors.ClientGone:
+    if 400 <= kind.status < 500 and kind.status != 429 and kind is not errors.ClientGone:
         assert told["type"] == "invalid_request_error"
     if kind.status >= 500:
         assert told["type"] == "server_error"
@@ -52,7 +52,7 @@ def test_the_sdk_retries_what_may_pass(kind: type[ApiError]) -> None:
         assert int(sent[b"retry-after"]) >= 1 and int(sent[b"retry-after-ms"]) <= 120_000
         assert sent.get(b"x-should-retry") != b"false"
     if kind.status < 500:
-        assert b"retry-after" not in sent
+        assert (b"retry-after" in sent) is (kind is errors.RateLimited)
 
 
 @pytest.mark.parametrize("name", RECORDED)
@@ -164,3 +164,24 @@ def test_no_error_tells_the_operators_key() -> None:
 def test_a_made_up_model_is_not_sent_back_whole() -> None:
     """A model name of a megabyte came back in the answer."""
     assert len(errors.model_unknown("x" * 1_000_000).body()) < 1000
+
+
+@pytest.mark.parametrize(
+    ("us", "ms", "seconds"),
+    [
+        (0, b"1", b"1"), (1, b"1", b"1"), (1000, b"1", b"1"), (1001, b"2", b"1"), (999_999, b"1000", b"1"),
+        (1_000_001, b"1001", b"2"), (26_604_000, b"26604", b"27"),
+    ],
+)  # fmt: skip
+def test_a_retry_is_never_told_early(us: int, ms: bytes, seconds: bytes) -> None:
+    """Guards against a client that comes back a moment too soon, and is refused again."""
+    sent = dict(errors.RateLimited("Wait.", retry_after_us=us).headers())
+    assert (sent[b"retry-after-ms"], sent[b"retry-after"]) == (ms, seconds)
+
+
+def test_one_errors_delay_is_its_own() -> None:
+    """Guards against a delay kept by the kind: one call's would be told to another's client."""
+    errors.RateLimited("Wait.", type="tokens", retry_after_us=5_000_000)
+    other = errors.RateLimited("Wait.")
+    assert (other.type, other.retry_after_ms) == ("requests", 1000)
+    assert errors.RateLimited.retry_after_ms == 1000

@@ -64,11 +64,15 @@ def test_choices_add_up_and_prompts_are_counted_once(chunks: list[tuple[int, int
     meter = StreamMeter(n)
     for index, completion in chunks:
         meter.running(index, 10 + index // n, completion)
+        assert meter.completion_tokens == sum(meter.choice(one)[1] for one in range(6))
     last = dict(chunks)
     prompts = {index // n for index in last}
     usage, source = meter.reading()
     assert usage == Usage(sum(10 + prompt for prompt in prompts), 0, sum(last.values()))
     assert source is (UsageSource.RUNNING if chunks else UsageSource.UNRESOLVED)
+    assert (meter.prompt_tokens, meter.completion_tokens) == (usage.prompt_tokens, usage.completion_tokens)
+    for index in range(6):
+        assert meter.choice(index) == (10 + index // n if index // n in prompts else 0, last.get(index, 0))
 
 
 def test_the_engines_last_word_stands_over_the_running_count() -> None:

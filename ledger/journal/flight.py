@@ -1,0 +1,163 @@
+"""The flight recorder's file: what each call in flight has used so far, readable after kill -9.
+
+Pure. The file `flight` in a worker's journal folder is slots of SLOT_BYTES; the first one is the header:
+
+    MAGIC, a frame of (slot bytes, slots, holder id) ... at SEEN_AT the last time the worker told, in us
+
+and each of the others is one call's, or free:
+
+    u64 state, u64 prompt tokens, u64 completion tokens, u64 first byte in us, a frame of the call's record
+
+Frames are those of the journal. The record is the call as it stands in the book if the worker dies before
+the first count; the three words are written over it as the stream goes on. The state is 0 in a free slot
+and TAKEN + the frame's checksum in a taken one, and is written last: a slot is taken with the whole record
+or not at all. The words are 8 bytes, aligned, in the machine's own order (the file never leaves its host).
+Each is written by one store, which kill -9 cannot tear; between two of them it leaves a count that is one
+chunk old.
+
+What is not exactly as it must be is no call: it is reported with its place, never guessed at.
+"""
+
+import struct
+from dataclasses import dataclass, field
+from typing import Final
+
+import msgspec
+
+from ledger.errors import JournalCorrupt
+from ledger.journal.frames import FRAME_HEAD_BYTES, Fault, decode_frame, encode_frame
+from ledger.record import CallRecord, Ending
+from ledger.usage import UsageSource
+
+FLIGHT_NAME: Final = "flight"
+MAGIC: Final = b"mgflgt\x01\n"  # the last byte but one is the version of the format
+SLOT_BYTES: Final = 1024  # a record is about 350 bytes; a model's and a user's name of 200 letters each fit
+SLOTS_MAX: Final = 1 << 20
+WORD_BYTES: Final = 8
+FRAME_AT: Final = 4 * WORD_BYTES
+RECORD_BYTES_MAX: Final = SLOT_BYTES - FRAME_AT - FRAME_HEAD_BYTES
+SEEN_AT: Final = SLOT_BYTES // 2
+FREE: Final = 0
+TAKEN: Final = 1 << 32
+# More is no count and no time of ours, but bytes that something else wrote: no call makes a bill of them.
+TOKENS_MAX: Final = 1 << 40
+US_MAX: Final = 1 << 56
+
+_WORDS: Final = struct.Struct("=4Q")
+_WORD: Final = struct.Struct("=Q")
+_CRC: Final = struct.Struct("<I")
+_encode: Final = msgspec.msgpack.Encoder().encode
+_decode: Final = msgspec.msgpack.Decoder(CallRecord).decode
+
+
+class _Header(msgspec.Struct, frozen=True, array_like=True):
+    slot_bytes: int
+    slots: int
+    holder_id: str = ""
+
+
+_decode_header: Final = msgspec.msgpack.Decoder(_Header).decode
+
+
+class RecordTooLong(ValueError):
+    """The record does not fit into a slot."""
+
+
+@dataclass(slots=True)
+class Flight:
+    """What a dead worker left: its calls in flight, and the numbers of the slots that cannot be read.
+
+    `missing`: how many slots the file is too short for.
+    """
+
+    holder_id: str
+    records: list[CallRecord] = field(default_factory=list)
+    damaged: list[int] = field(default_factory=list)
+    missing: int = 0
+
+
+def file_bytes(slots: int) -> int:
+    """How long a file of so many slots is."""
+    assert 0 < slots <= SLOTS_MAX, slots
+    return (slots + 1) * SLOT_BYTES
+
+
+def encode_header(slots: int, holder_id: str) -> bytes:
+    """The bytes that a file begins with."""
+    assert 0 < slots <= SLOTS_MAX, slots
+    header = MAGIC + encode_frame(_encode(_Header(SLOT_BYTES, slots, holder_id)))
+    assert len(header) <= SEEN_AT, len(header)
+    return header
+
+
+def encode_record(record: CallRecord) -> bytes:
+    """The frame for a slot. Raises RecordTooLong."""
+    payload = _encode(record)
+    if len(payload) > RECORD_BYTES_MAX:
+        raise RecordTooLong(f"a record of {len(payload)} bytes; a slot holds {RECORD_BYTES_MAX}")
+    return encode_frame(payload)
+
+
+def state_of(frame: bytes) -> int:
+    """The state of a slot that is taken with this frame."""
+    crc: int = _CRC.unpack_from(frame, 4)[0]
+    return TAKEN + crc
+
+
+def read_flight(data: bytes) -> Flight:
+    """The calls that a file holds. Raises JournalCorrupt for a file that this version did not write."""
+    header = _header(data)
+    flight = Flight(header.holder_id)
+    seen_us = _WORD.unpack_from(data, SEEN_AT)[0] if len(data) >= SLOT_BYTES else 0
+    whole = min(header.slots, len(data) // SLOT_BYTES - 1)
+    flight.missing = header.slots - max(0, whole)
+    for number in range(1, whole + 1):
+        begin = number * SLOT_BYTES
+        if _WORD.unpack_from(data, begin)[0] == FREE:
+            continue
+        record = _record(data[begin : begin + SLOT_BYTES], seen_us)
+        if record is None:
+            flight.damaged.append(number)
+        else:
+            flight.records.append(record)
+    return flight
+
+
+def _header(data: bytes) -> _Header:
+    if not data.startswith(MAGIC):
+        raise JournalCorrupt(f"not written by this version of metergate: it begins with {data[:8]!r}")
+    payload = decode_frame(data, len(MAGIC))
+    try:
+        header = None if isinstance(payload, Fault) else _decode_header(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        header = None
+    if header is None or header.slot_bytes != SLOT_BYTES or not 0 < header.slots <= SLOTS_MAX:
+        raise JournalCorrupt("its header is damaged")
+    return header
+
+
+def _record(slot: bytes, seen_us: int) -> CallRecord | None:
+    """The call of a slot that is not free, with its counts; None where anything is not as it must be."""
+    state, prompt_tokens, completion_tokens, first_byte_us = _WORDS.unpack_from(slot)
+    payload = decode_frame(slot, FRAME_AT)
+    if isinstance(payload, Fault) or state != state_of(slot[FRAME_AT : FRAME_AT + FRAME_HEAD_BYTES]):
+        return None
+    if max(prompt_tokens, completion_tokens) > TOKENS_MAX or first_byte_us > US_MAX:
+        return None
+    try:
+        record = _decode(payload)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return None
+    counted = prompt_tokens + completion_tokens > 0
+    return msgspec.structs.replace(
+        record,
+        ended_us=max(record.started_us, first_byte_us, seen_us if seen_us <= US_MAX else 0),
+        ending=Ending.KILLED,
+        http_status=200 if first_byte_us else 0,
+        usage_source=UsageSource.RECOVERED if counted else UsageSource.UNRESOLVED,
+        prompt_tokens=prompt_tokens,
+        cached_prompt_tokens=0,
+        completion_tokens=completion_tokens,
+        first_byte_us=first_byte_us,
+        charges=(),
+    )

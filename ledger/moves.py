@@ -1,0 +1,150 @@
+"""What a posting moves on the balances of limits, in the transaction that inserts the usage rows.
+
+For each consumable limit, hard or soft, that holds for a call: what the call used is added to `used`, in the
+window that the call started in. What the call was charged goes off its worker's lease and off `leased`. A
+worker that has ended gives back all it has, after the records before its end. So `used` is always the sum
+over the usage rows, and a duplicate, which is no new row, moves nothing.
+
+Sums are made here, and balances are changed once for each batch, however many calls are in it.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Final, NamedTuple
+
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ledger import lease_rows as rows
+from ledger.balance import Balance
+from ledger.given import Statement
+from ledger.lease_rows import Lease
+from ledger.lease_terms import BalanceKey
+from ledger.limit_rows import limit_of, selected
+from ledger.limits import Limit, LimitKind, LimitWindow
+from ledger.record import Charge
+
+
+class Caller(NamedTuple):
+    """Calls that the same limits hold for: windows begin and end on hours."""
+
+    tenant_id: str
+    project_id: str
+    api_key_id: str
+    model: str
+    end_user: str
+    hour_us: int
+
+
+class Use(NamedTuple):
+    """What calls used together."""
+
+    calls: int
+    tokens: int
+    amount_picos: int
+
+
+_LIMITS: Final = Statement(
+    f"SELECT {selected('l')} FROM usage_limit AS l"  # noqa: S608 (our own column names)
+    ' WHERE l."window" IS NOT NULL AND l."window" <> \'minute\''
+    " AND l.tenant_id IN (SELECT tenant_id FROM {given})"
+    " AND (l.project_id IS NULL OR l.project_id IN (SELECT project_id FROM {given}))"
+    " AND (l.api_key_id IS NULL OR l.api_key_id IN (SELECT api_key_id FROM {given}))",
+    {"tenant_id": "varchar", "project_id": "varchar", "api_key_id": "varchar"},
+)
+
+
+async def consumable_limits(
+    connection: AsyncConnection, callers: Collection[tuple[str, str, str]]
+) -> list[Limit]:
+    """The limits that may hold for calls of these (tenant, project, key), in one query."""
+    if not callers:
+        return []
+    return [limit_of(row) for row in await _LIMITS.read(connection, list(callers))]
+
+
+async def move(
+    connection: AsyncConnection,
+    limits: Sequence[Limit],
+    uses: Mapping[Caller, Use],
+    charges: Iterable[tuple[str, Charge]],
+    ended: Collection[str],
+    now_us: int,
+) -> None:
+    """Move what new rows used and were charged, and give back what the holders in `ended` have.
+
+    `charges` are of holders, by their id; those on a limit that was removed are forgotten.
+    """
+    by_id = {limit.id: limit for limit in limits}
+    used = _used(limits, uses)
+    charged: dict[tuple[str, BalanceKey], int] = defaultdict(int)
+    for holder_id, charge in charges:
+        if charge.limit_id in by_id:
+            key = BalanceKey(charge.limit_id, charge.end_user, charge.window_us)
+            charged[holder_id, key] += charge.amount
+    await rows.drop_holders(connection, ended)
+    owned = await rows.leases_of(connection, ended) if ended else []
+    await rows.make_balances(connection, used)
+    balances = await rows.lock_balances(
+        connection, {*used, *(key for _, key in charged), *(lease.key for lease, _ in owned)}
+    )
+    taken = await _take(connection, charged, balances)
+    if owned:
+        for key, amount in rows.totals(await rows.drop_leases_of(connection, ended)).items():
+            taken[key] = taken.get(key, 0) + amount
+    changes = {key: (used.get(key, 0), taken.get(key, 0)) for key in balances}
+    await rows.post(connection, changes)
+    reached = [
+        (key, balances[key][0] + amount)
+        for key, amount in used.items()
+        if amount and balances[key][0] + amount >= by_id[key.limit_id].max_value
+    ]
+    await rows.note_reached(connection, reached, now_us)
+
+
+def _used(limits: Iterable[Limit], uses: Mapping[Caller, Use]) -> dict[BalanceKey, int]:
+    """What is to be added to each balance."""
+    by_scope: dict[tuple[str, str | None, str | None], list[Limit]] = defaultdict(list)
+    for limit in limits:
+        by_scope[limit.tenant_id, limit.project_id, limit.api_key_id].append(limit)
+    begins: dict[tuple[LimitWindow | None, int], int] = {}
+    used: dict[BalanceKey, int] = {}
+    for caller, use in uses.items():
+        tenant_id, project_id, api_key_id, model, end_user, hour_us = caller
+        for scope in (
+            (tenant_id, None, None),
+            (tenant_id, project_id, None),
+            (tenant_id, project_id, api_key_id),
+        ):
+            for limit in by_scope.get(scope, ()):
+                if not limit.applies(tenant_id, project_id, api_key_id, model, end_user):
+                    continue
+                if (window_us := begins.get((limit.window, hour_us))) is None:
+                    window_us = begins[limit.window, hour_us] = limit.span(hour_us)[0]
+                key = BalanceKey(limit.id, limit.user_key(end_user), window_us)
+                used[key] = used.get(key, 0) + _amount(limit.kind, use)
+    return used
+
+
+def _amount(kind: LimitKind, use: Use) -> int:
+    if kind is LimitKind.SPEND:
+        return use.amount_picos
+    return use.tokens if kind is LimitKind.TOKENS else use.calls
+
+
+async def _take(
+    connection: AsyncConnection,
+    charged: Mapping[tuple[str, BalanceKey], int],
+    balances: Mapping[BalanceKey, tuple[int, int]],
+) -> dict[BalanceKey, int]:
+    """Take what was charged out of its holders' leases; what goes off each balance."""
+    held = await rows.held(connection, charged)
+    left: list[Lease] = []
+    taken: dict[BalanceKey, int] = {}
+    for (holder_id, key), has in held.items():
+        used, leased = balances[key]
+        before = Balance(used, used, leased - taken.get(key, 0))
+        after, rest = before.posted(held=has, charged=charged[holder_id, key], actual=0)
+        taken[key] = taken.get(key, 0) + before.leased - after.leased
+        left.append(Lease(holder_id, key, rest))
+    await rows.set_leases(connection, left)
+    return taken

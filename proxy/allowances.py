@@ -1,0 +1,276 @@
+"""What this worker has on lease of each limit, and what it knows of the rest. Pure.
+
+Owns the arithmetic between two exchanges with the ledger: taking and putting back without I/O, how large the
+next block should be, what idles and goes back, and what a refusal lets us refuse without asking again. Knows
+neither the database nor calls. Times are microseconds; the clock is the caller's.
+
+Rules:
+
+- `available` is free in our hands. Of a consumable and of slots it never falls below zero: it is the lease.
+- Units of a rate wait for their use no longer than `Rate.life_us`; what is then left, and what a call held
+  and did not use, goes `back`. What it used beyond its hold is a debt: a negative `back`.
+- What is used of a consumable only grows, so a need above what was ever unspent is refused for good, until
+  the limit is set anew or its window ends.
+"""
+
+from enum import Enum, auto
+from typing import Final
+
+from ledger.balance import Balance
+from ledger.gcra import Rate
+from ledger.lease_terms import BalanceKey, Grant
+from ledger.limits import Limit, LimitNature
+
+TICK_US: Final = 250_000
+"""How often demand is measured and idle allowances are looked for."""
+
+IDLE_US: Final = 400_000
+"""An allowance that nothing was taken from for so long goes back: within half a second, ticks included."""
+
+AHEAD_US: Final = 2_000_000
+"""A block is what recent demand takes in this time; it is renewed when a quarter is left."""
+
+BUSY_US: Final = 100_000
+"""How long a shortage that others' holds make is remembered: they may come back at any moment."""
+
+HANDOVER_US: Final = 10_000
+"""What units of a rate get to reach the calls that wait for them, however late the ledger's answer was."""
+
+SLOT_TENURE_US: Final = 500_000
+"""How long a worker hands a scarce slot from call to call before it lets other workers have it."""
+
+
+class Shortage(Enum):
+    """Why a need cannot be met."""
+
+    UNKNOWN = auto()  # ask the ledger
+    BUSY = auto()  # all that is left is in others' hands: it may come back
+    EXHAUSTED = auto()  # used up: until the window ends or the limit is set anew
+    SOON = auto()  # a rate: at `retry_us`
+
+
+class Account:
+    """One balance of one limit, as far as this worker has to do with it."""
+
+    __slots__ = (
+        "_demand",
+        "_expires_us",
+        "_held_since_us",
+        "_taken",
+        "_touched_us",
+        "_unspent",
+        "available",
+        "back",
+        "balance",
+        "in_use",
+        "is_gone",
+        "key",
+        "limit",
+        "nature",
+        "rate",
+        "retry_us",
+        "tat_us",
+        "told_us",
+        "until_us",
+    )
+
+    def __init__(self, limit: Limit, key: BalanceKey, until_us: int) -> None:
+        self.key: Final = key
+        self.nature: Final = limit.nature
+        self.until_us: Final = until_us
+        """When its window ends."""
+        self.limit = limit
+        self.rate: Rate | None = limit.rate if self.nature is LimitNature.RATE else None
+        self.available = 0
+        self.in_use = 0
+        """Held by running calls."""
+        self.back = 0
+        """To be returned with the next exchange."""
+        self.balance: Balance | None = None
+        """As it was after the last exchange."""
+        self.tat_us = 0
+        """A rate's, by our clock."""
+        self.retry_us = 0
+        """Until then the ledger need not be asked again."""
+        self.told_us = 0
+        self.is_gone = False
+        """The limit has been removed: nothing is refused on its account."""
+        self._unspent: int | None = None
+        self._expires_us = 0
+        self._demand = 0.0  # units per second
+        self._taken = 0
+        self._touched_us = 0
+        self._held_since_us = 0
+
+    # For calls.
+
+    def can_take(self, amount: int, now_us: int) -> bool:
+        """Whether `amount` can be taken now."""
+        if self.is_gone:
+            return True
+        if self.rate is not None and now_us > self._expires_us:
+            self._drop()
+        return self.available >= amount
+
+    def take(self, amount: int, now_us: int) -> None:
+        """Takes what `can_take` said yes to."""
+        self.available -= amount
+        self.in_use += amount
+        self._taken += amount
+        self._touched_us = now_us
+
+    def change(self, amount: int, now_us: int) -> None:
+        """A call holds so much more than before, or less where it is negative; at most what is available."""
+        self.available -= amount
+        self.in_use += amount
+        if amount > 0:
+            self._taken += amount
+            self._touched_us = now_us
+
+    def settle(self, held: int, actual: int) -> int:
+        """A call that held so much has used `actual`; returns what of it our lease covers.
+
+        Of a consumable what is covered leaves our hands for good: its posting takes it from the lease.
+        """
+        self.in_use -= held
+        if self.nature is LimitNature.SLOTS:
+            self.available += held
+            return 0
+        if self.rate is not None:
+            self.back += held - actual
+            return 0
+        covered = min(actual, held + self.available)
+        self.available += held - covered
+        return covered
+
+    def shortage(self, amount: int, now_us: int) -> Shortage:
+        """Why `amount` cannot be taken, as far as is known without asking."""
+        if self._unspent is not None and amount > self._unspent:
+            return Shortage.EXHAUSTED
+        if now_us >= self.retry_us:
+            return Shortage.UNKNOWN
+        if self.rate is not None:
+            return Shortage.SOON
+        # What was too little for another call may do for this one.
+        is_free = self.balance is not None and amount - self.available <= self.balance.free
+        return Shortage.UNKNOWN if is_free else Shortage.BUSY
+
+    def tell_retry_us(self, amount: int, now_us: int) -> int:
+        """When a refused call of a rate should come again: each one told a later turn than the last, so that
+        who waits as told finds a free unit. Turns go round after the burst.
+        """
+        assert self.rate is not None, self.limit
+        first_us = max(self.retry_us, now_us)
+        if not first_us <= self.told_us < first_us + self.rate.tolerance_us:
+            self.told_us = first_us
+        told_us, self.told_us = self.told_us, self.told_us + self.rate.cost_us(amount)
+        return told_us
+
+    # For what the app sees.
+
+    @property
+    def used(self) -> int:
+        """What is used or held for calls, by the last exchange and by our own since."""
+        if self.rate is not None or self.balance is None:
+            return self.in_use
+        return max(0, self.balance.used + self.balance.leased - self.available)
+
+    def remaining(self, now_us: int) -> int:
+        """What could still be taken now: in our hands, or free when the ledger was last asked."""
+        if self.rate is not None:
+            return min(self.rate.burst, self.rate.free(self.tat_us, now_us) + max(0, self.available))
+        return self.available + (self.balance.free if self.balance else 0)
+
+    def reset_us(self, now_us: int) -> int:
+        """How long until it is full again: a rate refills, a window ends, slots say 0."""
+        if self.rate is not None:
+            return max(0, self.tat_us - now_us - self.rate.cost_us(max(0, self.available)))
+        return 0 if self.nature is LimitNature.SLOTS else self.until_us - now_us
+
+    # For the exchange.
+
+    def set_anew(self, limit: Limit) -> None:
+        """The limit has been changed: what was known of it is forgotten, what is idle goes back."""
+        self.limit = limit
+        self.rate = limit.rate if self.nature is LimitNature.RATE else None
+        self._unspent, self.retry_us, self.told_us, self.is_gone = None, 0, 0, False
+        self._drop()
+
+    def granted(self, grant: Grant, asked: int, sent_us: int, now_us: int, ledger_ahead_us: int) -> None:
+        """Notes the answer to a wish of at least `asked`, sent at `sent_us`.
+
+        `ledger_ahead_us`: how far the ledger's clock is ahead of ours.
+        """
+        if grant.is_gone:
+            self.is_gone = True
+            return
+        self.balance = grant.balance
+        if self.rate is not None:
+            assert grant.tat_us is not None, grant
+            self.tat_us = grant.tat_us - ledger_ahead_us
+            self._expires_us = max(sent_us + self.rate.life_us, now_us + HANDOVER_US)
+        if grant.granted > 0:
+            if self.available == 0 and self.in_use == 0:
+                self._held_since_us = now_us
+            self.available += grant.granted
+            if asked > 0:
+                self._touched_us = now_us
+            self.retry_us = 0
+        elif asked > 0:
+            self._refused(asked, now_us)
+
+    def _refused(self, asked: int, now_us: int) -> None:
+        if self.rate is not None:
+            self.retry_us = max(now_us + 1, self.rate.free_at(self.tat_us, now_us, asked))
+            return
+        assert self.balance is not None
+        self._unspent = self.balance.unspent
+        self.retry_us = now_us + BUSY_US
+
+    def lost(self) -> None:
+        """Our leases were taken for a dead worker's: nothing is in our hands any more."""
+        self.available = self.back = 0
+
+    def tick(self, now_us: int) -> int:
+        """Once every TICK_US: measures demand and puts back what idles. How much to ask for; 0: nothing."""
+        self._demand += (self._taken * 1_000_000 / TICK_US - self._demand) / 2
+        self._taken = 0
+        idle_us = now_us - self._touched_us
+        if self.rate is not None and now_us > self._expires_us:
+            self._drop()
+        elif idle_us >= IDLE_US or now_us >= self.until_us:
+            self._demand = 0.0
+            self._drop()
+        elif self.nature is LimitNature.SLOTS and self._is_scarce and self._tenure_over(now_us):
+            self._drop()
+        if idle_us >= IDLE_US or now_us < self.retry_us or self.is_gone:
+            return 0
+        target = self.target
+        return target - self.available if self.available < target // 4 else 0
+
+    @property
+    def target(self) -> int:
+        """How much recent demand would use up of one block."""
+        if self.nature is LimitNature.SLOTS:
+            return 0  # what comes back is enough; more is asked for when it is needed
+        span_us = AHEAD_US if self.rate is None else self.rate.life_us
+        return int(self._demand * span_us / 1_000_000)
+
+    def is_quiet(self, now_us: int) -> bool:
+        """Whether it has nothing to do with us any more."""
+        nothing = self.available == self.in_use == self.back == self._taken == 0
+        return nothing and (now_us >= self.until_us or now_us - self._touched_us > 60_000_000)
+
+    def _drop(self) -> None:
+        self.back += self.available
+        self.available = 0
+
+    @property
+    def _is_scarce(self) -> bool:
+        return self.balance is not None and self.balance.free == 0
+
+    def _tenure_over(self, now_us: int) -> bool:
+        if now_us - self._held_since_us < SLOT_TENURE_US:
+            return False
+        self._held_since_us = now_us
+        return True

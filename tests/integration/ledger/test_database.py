@@ -1,0 +1,148 @@
+"""What a PostgreSQL that is busy, silent or restarted does to us: a clear fault in time, never a hang."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ledger import database as module
+from ledger.database import Database
+from ledger.errors import DatabaseUnavailable
+
+pytestmark = pytest.mark.postgres
+
+POOL = 3
+
+
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Limits that a test can wait for."""
+    for name in ("LOCK_MS", "STATEMENT_MS", "COMMAND_MS"):
+        monkeypatch.setattr(module, name, {"LOCK_MS": 200, "STATEMENT_MS": 400, "COMMAND_MS": 800}[name])
+    monkeypatch.setattr(module, "POOL_WAIT_S", 0.2)
+
+
+@pytest.fixture
+async def ledger(quick: None, postgresql_url: str) -> AsyncIterator[Database]:
+    opened = Database(postgresql_url, pool_size=POOL)
+    yield opened
+    await opened.close()
+
+
+async def pid(session: AsyncSession) -> int:
+    return int((await session.execute(text("SELECT pg_backend_pid()"))).scalar_one())
+
+
+async def end(postgresql_url: str, backend: int) -> None:
+    """Ends a connection, as a restart of the server does, and waits until it is gone."""
+    operator = await asyncpg.connect(postgresql_url)
+    try:
+        assert await operator.fetchval("SELECT pg_terminate_backend($1, 10000)", backend)
+    finally:
+        await operator.close()
+
+
+async def test_a_held_lock_is_a_fault_in_time(ledger: Database) -> None:
+    """Guards against a poster that hangs behind somebody's forgotten transaction."""
+    change = text("UPDATE alembic_version SET version_num = version_num")
+    async with ledger.write() as holder:
+        await holder.execute(change)
+        with pytest.raises(DatabaseUnavailable, match="lock timeout"):
+            async with ledger.write() as session:
+                await session.execute(change)
+    async with ledger.write() as session:
+        await session.execute(change)
+
+
+async def test_a_long_statement_is_a_fault_in_time(ledger: Database) -> None:
+    """Guards against a query without an end that keeps a connection for itself."""
+    with pytest.raises(DatabaseUnavailable, match="statement timeout"):
+        async with ledger.read() as session:
+            await session.execute(text("SELECT pg_sleep(60)"))
+
+
+async def test_a_silent_server_is_a_fault_in_time(ledger: Database) -> None:
+    """Guards against a host that is gone without a word: its own timeouts cannot reach us."""
+    stopped = 0
+    try:
+        with pytest.raises(DatabaseUnavailable, match="does not answer"):
+            async with ledger.read() as session:
+                stopped = await pid(session)
+                os.kill(stopped, signal.SIGSTOP)
+                await session.execute(text("SELECT 1"))
+    finally:
+        os.kill(stopped, signal.SIGCONT)
+    async with ledger.read() as session:
+        assert await pid(session) != stopped
+
+
+async def test_connections_are_bounded(postgresql_url: str) -> None:
+    """Guards against a burst that takes the server's last connection from everybody else."""
+    ledger = Database(postgresql_url, pool_size=POOL)
+    pids = set()
+
+    async def read() -> None:
+        async with ledger.read() as session:
+            pids.add(await pid(session))
+
+    await asyncio.gather(*(read() for _ in range(50)))
+    await ledger.close()
+    assert 1 <= len(pids) <= POOL
+
+
+async def test_who_gets_no_connection_is_told_in_time(ledger: Database) -> None:
+    """Guards against a wait without an end for a connection that nobody gives back."""
+    async with ledger.read(), ledger.read(), ledger.read():
+        with pytest.raises(DatabaseUnavailable, match="all 3 connections are in use"):
+            async with ledger.read():
+                pass
+
+
+async def test_a_connection_that_was_closed_is_not_used_again(ledger: Database, postgresql_url: str) -> None:
+    """Guards against an error for each pooled connection after a restart of the server."""
+    async with ledger.read() as session:
+        before = await pid(session)
+    await end(postgresql_url, before)
+    async with ledger.read() as session:
+        assert await pid(session) != before
+
+
+async def test_a_connection_that_breaks_is_replaced_once_for_a_read(
+    ledger: Database, postgresql_url: str
+) -> None:
+    """Guards against a 503 for a key because the server was restarted at that instant; and against asking
+    for ever.
+    """
+    backends = []
+
+    async def work(session: AsyncSession) -> int:
+        backends.append(await pid(session))
+        if len(backends) in broken:
+            await end(postgresql_url, backends[-1])
+        return await pid(session)
+
+    broken = {1}
+    assert await ledger.ask(work) == backends[1] != backends[0]
+    backends.clear()
+    broken = {1, 2}
+    with pytest.raises(DatabaseUnavailable):
+        await ledger.ask(work)
+    assert len(backends) == 2
+
+
+async def test_a_fault_of_the_work_is_not_asked_again(ledger: Database) -> None:
+    """Guards against a statement that times out and is then sent a second time, by everybody at once."""
+    asked = []
+
+    async def work(session: AsyncSession) -> None:
+        asked.append(1)
+        await session.execute(text("SELECT pg_sleep(60)"))
+
+    with pytest.raises(DatabaseUnavailable):
+        await ledger.ask(work)
+    assert asked == [1]

@@ -1,0 +1,224 @@
+"""A worker's allowances: no interleaving of workers passes a limit, and nothing stays behind.
+
+The ledger here is the pure arithmetic alone; the same against real databases is in tests/integration/ledger.
+"""
+
+from dataclasses import dataclass, field
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from ledger.balance import Balance
+from ledger.gcra import Rate
+from ledger.lease_terms import BalanceKey, Grant
+from ledger.limits import Limit, LimitKind, LimitWindow
+from proxy.allowances import IDLE_US, TICK_US, Account, Shortage
+
+KEY = BalanceKey("limit_1", "", 0)
+NOW_US = 1_700_000_000_000_000
+
+
+def a_limit(kind: LimitKind, window: LimitWindow | None, max_value: int, burst: int | None = None) -> Limit:
+    return Limit("limit_1", "org-1", None, None, None, None, kind, window, max_value, burst)
+
+
+def an_account(limit: Limit) -> Account:
+    return Account(limit, KEY, limit.span(NOW_US)[1])
+
+
+@dataclass
+class Worker:
+    """A worker's account, what its running calls hold, and what it settled that is not posted."""
+
+    account: Account
+    held: list[int] = field(default_factory=list)
+    settled: list[tuple[int, int]] = field(default_factory=list)
+
+
+class Workers(RuleBasedStateMachine):
+    """Workers that share one budget, through exchanges in any order."""
+
+    @initialize(max_value=st.integers(0, 3_000), workers=st.integers(1, 4))
+    def begin(self, max_value: int, workers: int) -> None:
+        limit = a_limit(LimitKind.TOKENS, LimitWindow.LIFETIME, max_value)
+        self.now_us = NOW_US
+        self.balance = Balance(max_value)
+        self.workers = [Worker(an_account(limit)) for _ in range(workers)]
+        self.leases = [0] * workers
+
+    def exchange(self, number: int, least: int, most: int) -> None:
+        account = self.workers[number].account
+        back, account.back = account.back, 0
+        self.balance = self.balance.given_back(back)
+        self.leases[number] -= back
+        granted = self.balance.grant(least, most)
+        self.balance = self.balance.granted(granted)
+        self.leases[number] += granted
+        account.granted(Grant(granted, self.balance), least, self.now_us, self.now_us, 0)
+
+    @rule(number=st.integers(0, 3), amount=st.integers(1, 400))
+    def call(self, number: int, amount: int) -> None:
+        """A call comes: out of our hands, or with the ledger's help, or not at all."""
+        worker = self.workers[number % len(self.workers)]
+        account = worker.account
+        if not account.can_take(amount, self.now_us):
+            reason = account.shortage(amount, self.now_us)
+            if reason is Shortage.EXHAUSTED:
+                assert self.balance.unspent < amount
+            if reason is Shortage.UNKNOWN:
+                least = amount - account.available
+                self.exchange(self.workers.index(worker), least, least + account.target)
+                assert account.can_take(amount, self.now_us) or self.balance.free < least
+        if account.can_take(amount, self.now_us):
+            account.take(amount, self.now_us)
+            worker.held.append(amount)
+
+    @rule(number=st.integers(0, 3), amount=st.integers(-200, 200))
+    def grow(self, number: int, amount: int) -> None:
+        """A running call holds more, or less."""
+        worker = self.workers[number % len(self.workers)]
+        if worker.held:
+            change = max(-worker.held[-1], min(amount, worker.account.available))
+            worker.account.change(change, self.now_us)
+            worker.held[-1] += change
+
+    @rule(number=st.integers(0, 3), share=st.floats(0, 1))
+    def end(self, number: int, share: float) -> None:
+        """A call ends, having used no more than it held."""
+        worker = self.workers[number % len(self.workers)]
+        if worker.held:
+            held = worker.held.pop(0)
+            actual = int(held * share)
+            assert worker.account.settle(held, actual) == actual
+            worker.settled.append((actual, actual))
+
+    @rule(number=st.integers(0, 3))
+    def post(self, number: int) -> None:
+        """The oldest settled call is posted."""
+        place = number % len(self.workers)
+        worker = self.workers[place]
+        if worker.settled:
+            charged, actual = worker.settled.pop(0)
+            held = self.leases[place]
+            self.balance, self.leases[place] = self.balance.posted(held=held, charged=charged, actual=actual)
+
+    @rule(ticks=st.integers(1, 12))
+    def wait(self, ticks: int) -> None:
+        """Time passes; at each tick every worker does what it does then."""
+        for _ in range(ticks):
+            self.now_us += TICK_US
+            for number, worker in enumerate(self.workers):
+                wanted = worker.account.tick(self.now_us)
+                if wanted or worker.account.back:
+                    self.exchange(number, 0, wanted)
+
+    @invariant()
+    def holds(self) -> None:
+        if hasattr(self, "balance"):
+            assert self.balance.used + self.balance.leased <= self.balance.max_value
+            assert self.balance.leased == sum(self.leases)
+            for worker, lease in zip(self.workers, self.leases, strict=True):
+                unposted = sum(charged for charged, _ in worker.settled)
+                account = worker.account
+                assert account.in_use == sum(worker.held)
+                assert account.available >= 0
+                assert account.available + account.in_use + account.back + unposted == lease
+
+    def teardown(self) -> None:
+        """At rest everything is back, and used is what was used."""
+        if not hasattr(self, "balance"):
+            return
+        for number, worker in enumerate(self.workers):
+            while worker.held:
+                self.end(number, 1.0)
+            while worker.settled:
+                self.post(number)
+        self.wait(IDLE_US // TICK_US + 2)
+        assert self.balance.leased == 0
+        assert all(worker.account.available == 0 for worker in self.workers)
+
+
+TestWorkers = Workers.TestCase
+TestWorkers.settings = settings(max_examples=60, stateful_step_count=60, deadline=None)
+
+
+def test_idle_allowances_go_back_within_half_a_second() -> None:
+    """Guards against budgets that lie in the hands of a worker without calls."""
+    account = an_account(a_limit(LimitKind.TOKENS, LimitWindow.DAY, 1000))
+    account.granted(Grant(100, Balance(1000, 0, 100)), 100, NOW_US, NOW_US, 0)
+    account.take(40, NOW_US)
+    now_us = NOW_US
+    while now_us < NOW_US + 500_000:
+        now_us += TICK_US
+        account.tick(now_us)
+    assert (account.available, account.back, account.in_use) == (0, 60, 40)
+
+
+def test_units_of_a_rate_outlive_no_second() -> None:
+    """Guards against a burst saved up in a worker's hands, to pass beside the ledger's own."""
+    account = an_account(a_limit(LimitKind.REQUESTS, LimitWindow.MINUTE, 600))
+    account.granted(Grant(50, None, NOW_US), 1, NOW_US, NOW_US, 0)
+    assert account.can_take(50, NOW_US + 1_000_000)
+    assert not account.can_take(1, NOW_US + 1_000_001)
+    assert account.back == 50
+
+
+def test_a_rates_excess_is_a_debt_and_its_rest_comes_back() -> None:
+    """Guards against a tokens-per-minute limit that counts its guesses."""
+    account = an_account(a_limit(LimitKind.TOKENS, LimitWindow.MINUTE, 6000))
+    account.granted(Grant(500, None, NOW_US), 1, NOW_US, NOW_US, 0)
+    account.take(300, NOW_US)
+    assert account.settle(300, 450) == 0
+    assert account.back == -150
+    account.take(200, NOW_US)
+    account.settle(200, 20)
+    assert account.back == 30
+
+
+def test_refused_callers_are_told_different_turns() -> None:
+    """Guards against sixty-four clients that all come back for one free unit."""
+    limit = a_limit(LimitKind.REQUESTS, LimitWindow.MINUTE, 600)
+    account = an_account(limit)
+    rate = Rate(600, 100)
+    tat_us = NOW_US + rate.tolerance_us
+    account.granted(Grant(0, None, tat_us), 1, NOW_US, NOW_US, 0)
+    assert account.shortage(1, NOW_US) is Shortage.SOON
+    told = [account.tell_retry_us(1, NOW_US) - NOW_US for _ in range(4)]
+    assert told == [100_000, 200_000, 300_000, 400_000]
+    assert account.shortage(1, NOW_US + 100_000) is Shortage.UNKNOWN
+    assert max(account.tell_retry_us(1, NOW_US) - NOW_US for _ in range(500)) <= 10_000_000
+
+
+def test_what_is_used_up_is_refused_without_asking() -> None:
+    """Guards against a flood of refused calls that each ask the database."""
+    account = an_account(a_limit(LimitKind.TOKENS, LimitWindow.DAY, 1000))
+    account.granted(Grant(0, Balance(1000, 995, 0)), 10, NOW_US, NOW_US, 0)
+    assert account.shortage(10, NOW_US + 3600_000_000) is Shortage.EXHAUSTED
+    assert account.shortage(5, NOW_US + 3600_000_000) is Shortage.UNKNOWN
+    account.set_anew(a_limit(LimitKind.TOKENS, LimitWindow.DAY, 2000))
+    assert account.shortage(10, NOW_US) is Shortage.UNKNOWN
+
+
+def test_what_others_hold_is_asked_for_again() -> None:
+    """Guards against a refusal for good where a running call may give back."""
+    account = an_account(a_limit(LimitKind.TOKENS, LimitWindow.DAY, 1000))
+    account.granted(Grant(0, Balance(1000, 100, 895)), 10, NOW_US, NOW_US, 0)
+    assert account.shortage(10, NOW_US) is Shortage.BUSY
+    assert account.shortage(4, NOW_US) is Shortage.UNKNOWN
+    assert account.shortage(10, NOW_US + 100_000) is Shortage.UNKNOWN
+
+
+def test_slots_come_back_to_the_worker_and_in_time_to_others() -> None:
+    """Guards against slots that one busy worker keeps from all others."""
+    account = an_account(a_limit(LimitKind.CONCURRENT, None, 8))
+    account.granted(Grant(8, Balance(8, 0, 8)), 8, NOW_US, NOW_US, 0)
+    for place in range(8):
+        account.take(1, NOW_US + place)
+    assert not account.can_take(1, NOW_US)
+    assert account.settle(1, 1) == 0
+    assert account.can_take(1, NOW_US)
+    account.tick(NOW_US + TICK_US)
+    assert account.available == 1
+    account.tick(NOW_US + 2 * TICK_US)
+    assert (account.available, account.back) == (0, 1)
