@@ -37,12 +37,14 @@ class Load:
         self.latencies: list[list[float]] = [[] for _ in plan.groups]
         self.stopping = asyncio.Event()
         self.why = ""
-        self.refused_for_good = 0  # clients whose last answer was that
+        self.refused_for_good: set[Client] = set()  # since anybody was admitted
         self.in_flight = 0
         self.last_admission_s = asyncio.get_running_loop().time()
         self.refusals = 0
         self.retries = self.retries_admitted = self.late_admissions = 0
         self.anybody_refused_for_good = False
+        self.last_admission_us = 0
+        self.refused_since: dict[str, int] = {}
 
     def stop(self, why: str) -> None:
         """No new calls from here on."""
@@ -81,6 +83,8 @@ class Load:
             self.retries,
             self.retries_admitted,
             self.late_admissions,
+            self.last_admission_us,
+            self.refused_since,
             time.process_time(),
         )
 
@@ -98,7 +102,7 @@ class Load:
             elif (
                 plan.quiet_s is not None
                 and quiet_s >= plan.quiet_s
-                and self.refused_for_good == clients
+                and len(self.refused_for_good) == clients
                 and not self.in_flight
             ):
                 self.stop("refused")
@@ -118,7 +122,6 @@ class Client:
         self._dice = random.Random(f"{seed}/waits")
         self._jitters = self._dice.random() < self._group.traits.jitter_share
         self._connection = Connection(load.plan.port)
-        self._for_good = False
 
     async def run(self) -> None:
         """Until the load stops."""
@@ -154,11 +157,14 @@ class Client:
         report.statuses[status] = report.statuses.get(status, 0) + 1
         admitted = answer.status == 200
         for_good = answer.code == FOR_GOOD
-        load.refused_for_good += for_good - self._for_good
-        self._for_good = for_good
+        if for_good:
+            load.refused_for_good.add(self)
         if admitted:
             report.admitted += 1
             load.last_admission_s = asyncio.get_running_loop().time()
+            load.last_admission_us = time.time_ns() // 1000
+            load.refused_since = {}
+            load.refused_for_good.clear()
             load.late_admissions += load.anybody_refused_for_good
             if answer.left:
                 report.left += 1
@@ -174,6 +180,7 @@ class Client:
         else:
             report.refused[answer.code] = report.refused.get(answer.code, 0) + 1
             load.refusals += 1
+            load.refused_since[answer.code] = load.refused_since.get(answer.code, 0) + 1
             load.anybody_refused_for_good = load.anybody_refused_for_good or for_good
         return admitted
 

@@ -45,7 +45,7 @@ class Group(msgspec.Struct, frozen=True):
 
 class LoadPlan(msgspec.Struct, frozen=True):
     """One load. It ends after `seconds`; or earlier, once nobody was admitted for `quiet_s` and everybody has
-    been refused for good; or after so many refusals.
+    been refused for good since; or after so many refusals.
     """
 
     port: int
@@ -85,6 +85,8 @@ class LoadReport(msgspec.Struct):
     retries: int  # attempts after a wait that the client had been told, and had kept
     retries_admitted: int
     late_admissions: int  # calls admitted after a client had been refused for good
+    last_admission_us: int
+    refused_since: dict[str, int]  # refusals after the last admission, by code
     cpu_s: float
 
     def total(self, name: str) -> int:

@@ -49,8 +49,3 @@ def mean_at_once(spans_us: Sequence[tuple[int, int]], from_us: int, until_us: in
         return 0.0
     shared = sum(max(0, min(end, until_us) - max(start, from_us)) for start, end in spans_us)
     return shared / (until_us - from_us)
-
-
-def spread(values: Sequence[int]) -> int:
-    """The difference between the greatest and the least; 0 of none."""
-    return max(values) - min(values) if values else 0

@@ -76,6 +76,9 @@ def _judge_load(finding: Finding, report: LoadReport, *, crash: bool) -> None:
     other = sum(group.refused.values()) - for_good - for_now
     finding.figures |= {
         "seconds": report.seconds,
+        "last let in s": max(0.0, (report.last_admission_us - report.began_us) / 1e6),
+        "since: for now": report.refused_since.get(FOR_NOW, 0),
+        "since: for good": report.refused_since.get(FOR_GOOD, 0),
         "admitted": group.admitted,
         "left": group.left,
         "refused for now": for_now,
@@ -106,6 +109,7 @@ def _judge_money(stage: Stage, finding: Finding, limit_id: str, *, crash: bool) 
     finding.figures |= {
         "spent": spent / PICOS_PER_UNIT,
         "of budget": spent / BUDGET_PICOS,
+        "left picos": BUDGET_PICOS - spent,
         "by engine": by_engine / PICOS_PER_UNIT,
         "cut by limit": sum(1 for row in rows if row.ending == "limit_reached"),
         "not posted": len(missing),
