@@ -49,6 +49,10 @@ _WRITES: Final = "metergate_writes"
 # Messages of SQLite that will not go away by themselves.
 _UNUSABLE: Final = ("not a database", "unable to open", "readonly", "malformed", "authorization denied")
 
+# PostgreSQL's states that SQLAlchemy takes for miswritten statements, and that are the database's: no
+# permission, no such table, column or schema.
+_NOT_OURS: Final = ("42501", "42P01", "42703", "3F000")
+
 
 class Database:
     """One ledger database. Make it inside the event loop that uses it, and close it there."""
@@ -208,11 +212,9 @@ def _is_callers(error: BaseException) -> bool:
     """Errors of a statement rather than of the database: a broken constraint is for who wrote the
     statement.
     """
-    return isinstance(error, DBAPIError) and type(error).__name__ in (
-        "IntegrityError",
-        "ProgrammingError",
-        "DataError",
-    )
+    if not isinstance(error, DBAPIError) or getattr(error.orig, "sqlstate", None) in _NOT_OURS:
+        return False
+    return type(error).__name__ in ("IntegrityError", "ProgrammingError", "DataError")
 
 
 def _read_options(is_sqlite: bool) -> dict[str, Any]:

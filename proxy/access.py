@@ -37,8 +37,8 @@ class Access:
         self._trusted = trusted
 
     def check(self, principal: Principal, purpose: str | None, scope: dict[str, Any]) -> None:
-        """Raises AddressRefused, ScopeMissing. `purpose`: the scope that is asked for, None where
-        every key may; `scope`: ASGI's.
+        """Raises AddressRefused, ScopeMissing. `scope` is ASGI's; `purpose` the scope that is asked for, None
+        where every key may go.
         """
         if principal.networks is not None:
             client = scope.get("client")

@@ -15,18 +15,24 @@ import os
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from ledger.errors import JournalFault
 from ledger.journal.flight import (
     FLIGHT_NAME,
     FRAME_AT,
     FREE,
+    NAME_BYTES_MAX,
     SEEN_AT,
     SLOT_BYTES,
     WORD_BYTES,
     RecordTooLong,
     encode_header,
+    encode_name,
     encode_record,
     file_bytes,
+    mark_of,
+    names_at,
     state_of,
 )
 from ledger.journal.segments import sync_folder
@@ -34,7 +40,9 @@ from ledger.record import CallRecord
 from proxy.errors import FieldRefused
 
 SLOTS: Final = 16_384
-"""16 MiB on the disk; more calls at once than a core can carry."""
+"""32 MiB on the disk; more calls at once than a core can carry."""
+
+_SHORT_CHARS: Final = NAME_BYTES_MAX // 4
 
 _SLOT_WORDS: Final = SLOT_BYTES // WORD_BYTES
 _FRAME_WORDS: Final = FRAME_AT // WORD_BYTES
@@ -60,9 +68,9 @@ class Slot:
         FieldRefused where it does not fit.
         """
         try:
-            frame = encode_record(record)
+            frame = encode_record(self._recorder.shortened(record))
         except RecordTooLong as error:
-            raise FieldRefused("`model` and `user` are too long.", "user") from error
+            raise FieldRefused("The model's name is too long to be recorded.", "model") from error
         at, words = self._at, self._words
         if at == _NOWHERE:
             return
@@ -112,6 +120,9 @@ class FlightRecorder:
             raise JournalFault(f"cannot write {self._path}: {error.strerror}") from error
         self._words: memoryview[int] = memoryview(self._map).cast("Q")
         self._seen_at: Final = SEEN_AT // WORD_BYTES
+        self._marks: dict[str, str] = {}  # of the long names that are in the file: few, and never taken out
+        self._names_begin: Final = names_at(slots)
+        self._names_end = self._names_begin
 
     @property
     def is_full(self) -> bool:
@@ -141,6 +152,13 @@ class FlightRecorder:
 
     # For slots.
 
+    def shortened(self, record: CallRecord) -> CallRecord:
+        """The record with marks in the place of long names. Raises RecordTooLong where there is no room."""
+        model, backend = record.model, record.backend
+        if len(model) <= _SHORT_CHARS and len(backend) <= _SHORT_CHARS and model[:1] != "\0":
+            return record
+        return msgspec.structs.replace(record, model=self._short(model), backend=self._short(backend))
+
     def write(self, offset: int, frame: bytes) -> None:
         """Copies a frame to its place."""
         self._map[offset : offset + len(frame)] = frame
@@ -152,6 +170,19 @@ class FlightRecorder:
     def give_back(self, number: int) -> None:
         """The slot is free."""
         self._given_back.append(number)
+
+    def _short(self, name: str) -> str:
+        mark = self._marks.get(name)
+        if mark is None:
+            frame = encode_name(name)
+            if frame is None:
+                return name
+            if self._names_end + len(frame) > len(self._map):
+                raise RecordTooLong("no room for one more long name")
+            self.write(self._names_end, frame)
+            mark = self._marks[name] = mark_of(self._names_end - self._names_begin)
+            self._names_end += len(frame)
+        return mark
 
 
 def _new_file(path: Path, slots: int, holder_id: str) -> mmap.mmap:

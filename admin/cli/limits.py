@@ -30,7 +30,7 @@ OfKey = Annotated[
     str | None,
     typer.Option("--key", metavar="ID", help="On this key (its id, key_...).", show_default=False),
 ]
-COLUMNS = ("id", "scope", "scope_id", "model", "user", "kind", "window", "max", "currency", "soft")
+COLUMNS = ("id", "scope", "scope_id", "model", "user", "kind", "window", "max", "soft")
 
 
 @app.command("set")

@@ -8,6 +8,9 @@ and each of the others is one call's, or free:
 
     u64 state, u64 prompt tokens, u64 completion tokens, u64 first byte in us, a frame of the call's record
 
+Behind the slots lie the long names: NAMES_BYTES of frames, one for each name of a model or an engine that is
+longer than NAME_BYTES_MAX. A record has "\\0" and the frame's offset in its place; the name is written first.
+
 Frames are those of the journal. The record is the call as it stands in the book if the worker dies before
 the first count; the three words are written over it as the stream goes on. The state is 0 in a free slot
 and TAKEN + the frame's checksum in a taken one, and is written last: a slot is taken with the whole record
@@ -25,13 +28,21 @@ from typing import Final
 import msgspec
 
 from ledger.errors import JournalCorrupt
-from ledger.journal.frames import FRAME_HEAD_BYTES, Fault, decode_frame, encode_frame
+from ledger.journal.frames import (
+    FRAME_HEAD_BYTES,
+    PAYLOAD_BYTES_MAX,
+    Fault,
+    decode_frame,
+    encode_frame,
+)
 from ledger.record import CallRecord, Ending
 from ledger.usage import UsageSource
 
 FLIGHT_NAME: Final = "flight"
 MAGIC: Final = b"mgflgt\x01\n"  # the last byte but one is the version of the format
-SLOT_BYTES: Final = 1024  # a record is about 350 bytes; a model's and a user's name of 200 letters each fit
+SLOT_BYTES: Final = 2048  # a record is about 350 bytes; what ids and names may be at the longest fits
+NAME_BYTES_MAX: Final = 256
+NAMES_BYTES: Final = 256 * 1024
 SLOTS_MAX: Final = 1 << 20
 WORD_BYTES: Final = 8
 FRAME_AT: Final = 4 * WORD_BYTES
@@ -43,6 +54,7 @@ TAKEN: Final = 1 << 32
 TOKENS_MAX: Final = 1 << 40
 US_MAX: Final = 1 << 56
 
+_MARK: Final = "\0"
 _WORDS: Final = struct.Struct("=4Q")
 _WORD: Final = struct.Struct("=Q")
 _CRC: Final = struct.Struct("<I")
@@ -79,7 +91,27 @@ class Flight:
 def file_bytes(slots: int) -> int:
     """How long a file of so many slots is."""
     assert 0 < slots <= SLOTS_MAX, slots
+    return names_at(slots) + NAMES_BYTES
+
+
+def names_at(slots: int) -> int:
+    """Where the long names of a file of so many slots begin."""
     return (slots + 1) * SLOT_BYTES
+
+
+def encode_name(name: str) -> bytes | None:
+    """The frame of a long name; None for one that its record can hold. Raises RecordTooLong."""
+    encoded = name.encode()
+    if len(encoded) <= NAME_BYTES_MAX and not name.startswith(_MARK):
+        return None
+    if len(encoded) > min(PAYLOAD_BYTES_MAX, NAMES_BYTES):
+        raise RecordTooLong(f"a name of {len(encoded)} bytes")
+    return encode_frame(encoded)
+
+
+def mark_of(offset: int) -> str:
+    """What a record has in the place of the long name whose frame is there."""
+    return f"{_MARK}{offset}"
 
 
 def encode_header(slots: int, holder_id: str) -> bytes:
@@ -115,7 +147,7 @@ def read_flight(data: bytes) -> Flight:
         begin = number * SLOT_BYTES
         if _WORD.unpack_from(data, begin)[0] == FREE:
             continue
-        record = _record(data[begin : begin + SLOT_BYTES], seen_us)
+        record = _record(data[begin : begin + SLOT_BYTES], seen_us, data, names_at(header.slots))
         if record is None:
             flight.damaged.append(number)
         else:
@@ -136,7 +168,19 @@ def _header(data: bytes) -> _Header:
     return header
 
 
-def _record(slot: bytes, seen_us: int) -> CallRecord | None:
+def _name(text: str, data: bytes, names: int) -> str | None:
+    """A name as it was, long or not; None where it cannot be read. `names`: where the long ones begin."""
+    if not text.startswith(_MARK):
+        return text
+    offset = text.removeprefix(_MARK)
+    payload = decode_frame(data, names + int(offset)) if offset.isdecimal() else Fault.CORRUPT
+    try:
+        return None if isinstance(payload, Fault) else payload.decode()
+    except UnicodeDecodeError:
+        return None
+
+
+def _record(slot: bytes, seen_us: int, data: bytes, names: int) -> CallRecord | None:
     """The call of a slot that is not free, with its counts; None where anything is not as it must be."""
     state, prompt_tokens, completion_tokens, first_byte_us = _WORDS.unpack_from(slot)
     payload = decode_frame(slot, FRAME_AT)
@@ -148,9 +192,14 @@ def _record(slot: bytes, seen_us: int) -> CallRecord | None:
         record = _decode(payload)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
+    model, backend = _name(record.model, data, names), _name(record.backend, data, names)
+    if model is None or backend is None:
+        return None
     counted = prompt_tokens + completion_tokens > 0
     return msgspec.structs.replace(
         record,
+        model=model,
+        backend=backend,
         ended_us=max(record.started_us, first_byte_us, seen_us if seen_us <= US_MAX else 0),
         ending=Ending.KILLED,
         http_status=200 if first_byte_us else 0,

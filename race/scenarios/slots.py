@@ -1,8 +1,8 @@
 """A key of 8 calls in flight: never 9, and while more want in, hardly below 8.
 
 Judged by the engine's own count of calls that it works on at once, and by spans in which a slot was surely
-held: from the arrival at the engine to the end in the ledger. What the ledger calls the start is when the call
-was read, before it had its slot: those spans are shown and not judged.
+held: from the arrival at the engine to the end in the ledger. What the ledger calls the start is when the
+call was read, before it had its slot: those spans are shown and not judged.
 """
 
 from __future__ import annotations

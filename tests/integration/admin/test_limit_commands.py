@@ -89,7 +89,7 @@ def test_people_see_the_standing_beside_the_limit(cli: Cli, ids: dict[str, str])
     shown = cli.run("limit", "show", limit_id).stdout
     assert "remaining:" in shown and "standings" not in shown
     listed = cli.run("limit", "list").stdout.rstrip("\n").split("\t")
-    assert listed == [limit_id, "key", ids["key"], "-", "-", "requests", "minute", "600", "-", "no"]
+    assert listed == [limit_id, "key", ids["key"], "-", "-", "requests", "minute", "600", "no"]
     each = cli("limit", "set", "--key", ids["key"], "--kind", "tokens", "--window", "day",
                "--max", "5", "--each-user")  # fmt: skip
     done = cli.run("limit", "show", each["id"])

@@ -1,10 +1,12 @@
 """What a start refuses, and how: one clear line, exit status 1, nothing left running."""
 
+import asyncio
 import shutil
 import socket
 import sqlite3
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from .conftest import FREE_PORTS, run
@@ -28,6 +30,15 @@ def _ledger_with_a_tenant(folder: Path, template: Path) -> None:
     connection.execute("INSERT INTO tenant (id, name, state, created_us) VALUES ('org-1', 'A', 'active', 1)")
     connection.commit()
     connection.close()
+
+
+def _on_postgresql(url: str, statement: str) -> None:
+    async def do() -> None:
+        connection = await asyncpg.connect(url)
+        await connection.execute(statement)
+        await connection.close()
+
+    asyncio.run(do())
 
 
 @pytest.mark.parametrize("place", ["a-file", "a-file/below", "/proc/metergate"])
@@ -86,6 +97,54 @@ def test_a_postgresql_without_the_schema_is_left_to_the_operator(
 ) -> None:
     """Guards against a fleet's rolling update migrating a production database by accident."""
     assert "metergate db upgrade" in refusal(tmp_path, *FREE_PORTS, "--database-url", empty_postgresql_url)
+
+
+@pytest.mark.postgres
+@pytest.mark.parametrize(
+    ("command", "at", "words"),
+    [
+        ("up", "0001", "metergate db upgrade"),
+        ("proxy", "0001", "metergate db upgrade"),
+        ("admin", "9999", "upgrade metergate"),
+        ("worker", "9999", "upgrade metergate"),
+    ],
+)
+def test_a_postgresql_at_another_schema(
+    tmp_path: Path, postgresql_url: str, command: str, at: str, words: str
+) -> None:
+    """Guards against code that writes into a schema it does not know, and says so in tracebacks."""
+    _on_postgresql(postgresql_url, f"UPDATE alembic_version SET version_num = '{at}'")
+    ports = {f"METERGATE_{name}PORT": "0" for name in ("", "ADMIN_", "METRICS_")}
+    said = refusal(tmp_path, "--database-url", postgresql_url, command=command, **ports)
+    assert f"at schema {at}" in said
+    assert words in said
+
+
+def test_another_secret_than_the_keys(tmp_path: Path, sqlite_template: Path) -> None:
+    """A mistyped METERGATE_SECRET_KEY started well, and then every key got 401."""
+    _ledger_with_a_tenant(tmp_path, sqlite_template)
+    made = run("admin-key", "create", cwd=tmp_path, METERGATE_SECRET_KEY="the first secret key")
+    assert made.returncode == 0, made.stderr
+    said = refusal(tmp_path, *FREE_PORTS, METERGATE_SECRET_KEY="another secret key")
+    assert "not the one that the keys of this ledger were made with" in said
+    assert "another secret key" not in said
+    assert said == refusal(tmp_path, "create", command="admin-key", METERGATE_SECRET_KEY="another secret key")
+
+
+@pytest.mark.postgres
+def test_another_secret_than_the_other_hosts(tmp_path: Path, postgresql_url: str) -> None:
+    """Guards against a second host with a secret.key of its own, on which no key works."""
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder in (first, second):
+        folder.mkdir()
+    made = run("admin-key", "create", "--database-url", postgresql_url, cwd=first)
+    assert made.returncode == 0, made.stderr
+    ports = {"METERGATE_PORT": "0", "METERGATE_METRICS_PORT": "0"}
+    said = refusal(second, "--database-url", postgresql_url, command="proxy", **ports)
+    assert "not the one that the keys of this ledger were made with" in said
+    adopted = run("db", "adopt-secret", "--database-url", postgresql_url, cwd=second)
+    assert adopted.returncode == 0, adopted.stderr
+    assert run("admin-key", "create", "--database-url", postgresql_url, cwd=second).returncode == 0
 
 
 def test_a_url_of_no_known_database(tmp_path: Path) -> None:

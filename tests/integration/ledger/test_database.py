@@ -2,8 +2,11 @@
 
 import asyncio
 import os
+import re
 import signal
+import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import asyncpg
 import pytest
@@ -11,8 +14,13 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ledger import database as module
+from ledger import tenancy
 from ledger.database import Database
-from ledger.errors import DatabaseUnavailable
+from ledger.errors import DatabaseUnavailable, DatabaseUnusable
+from ledger.partitions import ensure_partitions
+from ledger.posting import post
+from ledger.prices import PriceBook
+from tests.records import a_record
 
 pytestmark = pytest.mark.postgres
 
@@ -64,6 +72,51 @@ async def test_a_long_statement_is_a_fault_in_time(ledger: Database) -> None:
     with pytest.raises(DatabaseUnavailable, match="statement timeout"):
         async with ledger.read() as session:
             await session.execute(text("SELECT pg_sleep(60)"))
+
+
+@pytest.mark.parametrize("change", ["ALTER TABLE api_key RENAME TO away", "REVOKE ALL ON api_key FROM clerk"])
+async def test_a_table_that_we_may_not_have_is_the_databases_fault(ledger: Database, change: str) -> None:
+    """Guards against 500 and a traceback for each call where grants are missing or the schema was changed."""
+    async with ledger.write() as session:
+        await session.execute(text("CREATE ROLE clerk"))
+        await session.execute(text(change))
+    try:
+        with pytest.raises(DatabaseUnusable, match=r"does not exist|permission denied") as caught:
+            async with ledger.read() as session:
+                await session.execute(text("SET LOCAL ROLE clerk"))
+                await session.execute(text("SELECT id FROM api_key"))
+        assert "\n" not in str(caught.value)
+    finally:
+        async with ledger.write() as session:
+            await session.execute(text("DROP OWNED BY clerk"))
+            await session.execute(text("DROP ROLE clerk"))
+
+
+async def test_the_documented_grants_are_enough(ledger: Database) -> None:
+    """Guards against a server that needs to own its tables, which operators rightly do not let it."""
+    page = (Path(__file__).parents[3] / "docs" / "operations.md").read_text()
+    grants = re.findall(r"^GRANT .* TO metergate;$", page, re.MULTILINE)
+    assert len(grants) == 2
+    async with ledger.write() as session:
+        await session.execute(text("CREATE ROLE metergate"))
+        for grant in grants:
+            await session.execute(text(grant))
+    now_us = time.time_ns() // 1000
+    try:
+        async with ledger.write() as session:
+            await session.execute(text("SET LOCAL ROLE metergate"))
+            await ensure_partitions(session, now_us)
+            tenant = await tenancy.create_tenant(session, "A", now_us)
+            await session.flush()
+            project = await tenancy.create_project(session, tenant.id, "p", now_us)
+            await session.flush()
+            key, _ = await tenancy.create_api_key(session, b"pepper", project.id, "k", now_us)
+            record = a_record(started_us=now_us, api_key_id=key.id)
+            assert (await post(session, [record], PriceBook(), now_us)).inserted == 1
+    finally:
+        async with ledger.write() as session:
+            await session.execute(text("DROP OWNED BY metergate"))
+            await session.execute(text("DROP ROLE metergate"))
 
 
 async def test_a_silent_server_is_a_fault_in_time(ledger: Database) -> None:

@@ -45,6 +45,23 @@ def gate(shared_gate: Gate, calm_engine: Engine) -> Gate:
     return shared_gate
 
 
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
+def new_gate_on_both(
+    request: pytest.FixtureRequest, sqlite_template: Path, tmp_path: Path
+) -> Iterator[NewGate]:
+    """As new_gate, on each kind of database in turn: for what the ledger has a part in."""
+    url = "" if request.param == "sqlite" else str(request.getfixturevalue("postgresql_url"))
+    with ExitStack() as stack:
+
+        def start(*engines: str, workers: int = 1, **settings: str) -> Gate:
+            opened = open_gate(
+                sqlite_template, tmp_path, list(engines), workers=workers, database_url=url, **settings
+            )
+            return stack.enter_context(opened)
+
+        yield start
+
+
 @pytest.fixture
 def new_gate(sqlite_template: Path, tmp_path: Path) -> Iterator[NewGate]:
     """Starts data planes of the test's own: `new_gate(engine_url, ..., setting="value")`."""

@@ -5,6 +5,7 @@ they say. When it closes, every process must have ended in peace, and nothing th
 key, may be found in anything it wrote: each prompt sent through it holds CANARY.
 """
 
+import asyncio
 import contextlib
 import json
 import shutil
@@ -13,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import asyncpg
 import httpx
 
 from race.plane import Plane
@@ -25,7 +27,7 @@ CANARY = "kestrel-over-the-quarry"
 
 
 class Gate(Plane):
-    """A running data plane. `data` is its data folder, with a migrated ledger in it."""
+    """A running data plane. `data` is its data folder; the migrated ledger is in it, or at `database_url`."""
 
     def __init__(self, data: Path, engines: list[str], *, workers: int = 1, **settings: Any) -> None:
         super().__init__(data, engines, workers=workers, **settings)
@@ -44,6 +46,8 @@ class Gate(Plane):
 
     def sql(self, statement: str) -> list[dict[str, Any]]:
         """Asks the ledger's database, past all code of ours."""
+        if self.database_url.startswith("postgresql"):
+            return asyncio.run(_postgresql(self.database_url, statement))
         with contextlib.closing(sqlite3.connect(self.data / "metergate.db", timeout=10)) as connection:
             connection.row_factory = sqlite3.Row
             rows = [dict(row) for row in connection.execute(statement)]
@@ -115,6 +119,19 @@ class Gate(Plane):
                 written = path.read_bytes()
                 for word in wanted:
                     assert word not in written, f"{path} holds {word!r}"
+        if self.database_url.startswith("postgresql"):
+            tables = "SELECT table_name AS name FROM information_schema.tables WHERE table_schema = 'public'"
+            for table in self.sql(tables):
+                written = str(self.sql(f'SELECT t::text FROM "{table["name"]}" t')).encode()
+                assert not any(word in written for word in wanted), table["name"]
+
+
+async def _postgresql(url: str, statement: str) -> list[dict[str, Any]]:
+    connection = await asyncpg.connect(url)
+    try:
+        return [dict(row) for row in await connection.fetch(statement)]
+    finally:
+        await connection.close()
 
 
 def chat_body(text: str = "Tell me of the hills.", **fields: Any) -> dict[str, Any]:
@@ -129,13 +146,20 @@ def stream_body(text: str = "Tell me of the hills.", **fields: Any) -> dict[str,
 
 @contextlib.contextmanager
 def gate(
-    template: Path, folder: Path, engines: list[str], *, workers: int = 1, **settings: Any
+    template: Path,
+    folder: Path,
+    engines: list[str],
+    *,
+    workers: int = 1,
+    database_url: str = "",
+    **settings: Any,
 ) -> Iterator[Gate]:
-    """A data plane of its own, on a copy of a migrated ledger."""
+    """A data plane of its own, on a copy of a migrated ledger, or on the one at `database_url`."""
     data = folder / f"data{len(list(folder.iterdir()))}"
     data.mkdir()
-    shutil.copy(template, data / "metergate.db")
-    running = Gate(data, engines, workers=workers, **settings)
+    if not database_url:
+        shutil.copy(template, data / "metergate.db")
+    running = Gate(data, engines, workers=workers, database_url=database_url, **settings)
     try:
         yield running
     except BaseException:

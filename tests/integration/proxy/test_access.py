@@ -121,9 +121,9 @@ def test_a_key_made_after_it_was_refused_works(gate: Gate) -> None:
     assert ask(gate, secret).status_code == 200
 
 
-def test_a_blocked_tenant_stops_everything(new_gate: NewGate, shared_engine: Engine) -> None:
+def test_a_blocked_tenant_stops_everything(new_gate_on_both: NewGate, shared_engine: Engine) -> None:
     """Who does not pay is stopped as a whole, and let in again as a whole."""
-    gate = new_gate(shared_engine.url)
+    gate = new_gate_on_both(shared_engine.url)
     assert ask(gate, gate.secret).status_code == 200
 
     def set_state(state: TenantState) -> None:
@@ -135,17 +135,41 @@ def test_a_blocked_tenant_stops_everything(new_gate: NewGate, shared_engine: Eng
     until(gate, gate.secret, 200)
 
 
-def test_without_the_ledger_known_keys_go_on(new_gate: NewGate, shared_engine: Engine) -> None:
+def test_a_key_that_changes_stops_working_within_a_second(
+    new_gate_on_both: NewGate, shared_engine: Engine
+) -> None:
+    """On every worker, whichever of them a call meets: one that follows the log badly lets a leaked key in.
+
+    The clock is the ledger's own: from the change's commit to the first refusal of each worker.
+    """
+    gate = new_gate_on_both(shared_engine.url, workers=2)
+    key_id, secret = gate.new_key()
+    clients = [gate.new_client(secret) for _ in range(12)]  # the kernel spreads connections over the workers
+    for client in clients:
+        assert client.post(CHAT, json=chat_body(max_tokens=1)).status_code == 200
+    gate.change(lambda session: tenancy.revoke_api_key(session, key_id, now_us()))
+    [change] = gate.sql(f"SELECT at_us FROM change WHERE subject_id = '{key_id}' AND kind LIKE '%revoked'")
+    for client in clients:
+        wait_for(
+            lambda client=client: client.post(CHAT, json=chat_body(max_tokens=1)).status_code == 401 or None,
+            "the refusal",
+        )
+        client.close()
+    # Not one call that began a second after the change has been served.
+    late = f"SELECT count(*) AS n FROM usage WHERE api_key_id = '{key_id}' AND started_us > {change['at_us']}"
+    gate.totals(len(clients))
+    assert gate.sql(f"{late} + {int(FOLLOWED_S * 1e6)}") == [{"n": 0}]
+
+
+def test_without_the_ledger_known_keys_go_on(new_gate_on_both: NewGate, shared_engine: Engine) -> None:
     """The database is away: who was here before is served, who was not is told to come again.
 
     A malformed key is refused as ever, which shows that it never reaches the database.
     """
-    gate = new_gate(shared_engine.url)
+    gate = new_gate_on_both(shared_engine.url)
     assert ask(gate, gate.secret).status_code == 200
     _, other = gate.new_key()
-    [keys_table] = gate.sql("SELECT name FROM sqlite_master WHERE type = 'table' AND name LIKE 'api%key%'")
-    table = keys_table["name"]
-    gate.sql(f"ALTER TABLE {table} RENAME TO away")
+    gate.sql("ALTER TABLE api_key RENAME TO away")
     refused = ask(gate, other)
     assert refused.status_code == 503
     assert (
@@ -153,7 +177,7 @@ def test_without_the_ledger_known_keys_go_on(new_gate: NewGate, shared_engine: E
     )
     assert ask(gate, gate.secret).status_code == 200
     assert ask(gate, "sk-mg-" + "a" * 49).status_code == 401
-    gate.sql(f"ALTER TABLE away RENAME TO {table}")
+    gate.sql("ALTER TABLE away RENAME TO api_key")
     until(gate, other, 200)
     # A failing change log: what is known goes on, and the worker says that it is not ready.
     gate.sql("ALTER TABLE change RENAME TO change_away")

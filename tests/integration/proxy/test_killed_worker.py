@@ -75,7 +75,7 @@ def test_worker_after_worker_dies_and_every_stream_is_booked_once(
     """Guards against a slot that its next owner reads as its own, and a kill amid a settlement."""
     gate = new_gate(calm_engine.url)
     seen: dict[str, tuple[int, int]] = {}
-    for turn in range(4):
+    for turn in range(3):
         streams = [
             begin(gate, 1 + number % 3, max_tokens=2000 if number % 2 else 4 + number) for number in range(8)
         ]
@@ -96,7 +96,7 @@ def test_worker_after_worker_dies_and_every_stream_is_booked_once(
 
 
 def test_a_clean_stop_leaves_no_recorder(new_gate: NewGate, calm_engine: Engine) -> None:
-    """Guards against a successor that recovers what was settled in peace, and 16 MiB for ever."""
+    """Guards against a successor that recovers what was settled in peace, and 32 MiB for ever."""
     gate = new_gate(calm_engine.url)
     recorder = gate.data / "journal" / "worker-0" / "flight"
     gate.chat(max_tokens=1)

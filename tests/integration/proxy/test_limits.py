@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import httpx
@@ -10,7 +11,7 @@ import pytest
 from ledger import limit_settings, prices
 from ledger.limit_settings import LimitScope
 from ledger.limits import Limit, LimitKind, LimitWindow
-from ledger.money import PICOS_PER_UNIT, Rates
+from ledger.money import Rates
 from proxy.simulator import SimulatorConfig
 from tests.engines import Engine, engine_thread
 from tests.integration.proxy.gate import Gate, chat_body, now_us, stream_body, wait_for
@@ -39,18 +40,9 @@ def set_limit(
 
 
 def set_price(gate: Gate) -> None:
+    """A price, and the second in which every worker hears of it."""
     gate.change(lambda session: prices.set_price(session, "simulated", DOLLARS, now_us()))
-
-
-def felt(gate: Gate, client: httpx.Client, header: str) -> httpx.Response:
-    """The first answer that knows of the limit; fails after a second and a bit."""
-    until = time.monotonic() + 1.0
-    while time.monotonic() < until:
-        response = client.post("/v1/chat/completions", json=chat_body(max_tokens=1))
-        if header in response.headers or response.status_code == 429:
-            return response
-        time.sleep(0.05)
-    raise AssertionError(f"no {header} within a second")
+    time.sleep(1.0)
 
 
 @pytest.fixture
@@ -75,7 +67,7 @@ def test_a_rate_lets_its_burst_pass_and_tells_when_to_come_again(
         left.append(int(response.headers["x-ratelimit-remaining-requests"]))
     assert len(left) <= 7
     assert left[-1] == 0
-    assert all(later <= earlier for earlier, later in zip(left, left[1:], strict=False))
+    assert all(later <= earlier for earlier, later in pairwise(left))
     assert response.json()["error"]["code"] == "rate_limit_exceeded"
     assert "this API key" in response.json()["error"]["message"]
     waited_ms = int(response.headers["retry-after-ms"])
@@ -132,8 +124,6 @@ def test_an_unstreamed_answer_is_capped_to_what_is_left(new_gate: NewGate, share
     usage = gate.chat(max_tokens=1, ignore_eos=True)["usage"]
     set_limit(gate, "spend", "lifetime", (2 * usage["total_tokens"] + 20) * TOKEN_PICOS)
     client = gate.client
-    limited = felt(gate, client, "no such header") if False else None
-    assert limited is None
 
     def capped() -> httpx.Response | None:
         response = client.post("/v1/chat/completions", json=chat_body(max_tokens=100, ignore_eos=True))

@@ -82,9 +82,9 @@ def test_a_stream_that_outlasts_the_drain_is_cut_and_settled(
     assert row["ending"] == "stopped" and row["usage_source"] == "unresolved" and row["http_status"] == 503
 
 
-def test_what_a_killed_worker_settled_is_posted(new_gate: NewGate, calm_engine: Engine) -> None:
+def test_what_a_killed_worker_settled_is_posted(new_gate_on_both: NewGate, calm_engine: Engine) -> None:
     """kill -9 right after an answer: its record is in the kernel's hands already."""
-    gate = new_gate(calm_engine.url)
+    gate = new_gate_on_both(calm_engine.url)
     gate.poster.popen.send_signal(signal.SIGSTOP)
     ids = [
         gate.client.post(CHAT, json=chat_body(max_tokens=2, stream=stream)).headers["x-request-id"]
@@ -121,6 +121,20 @@ def test_a_journal_that_cannot_be_written_refuses_calls_and_loses_none(
     )
 
 
+def test_a_worker_with_another_secret_does_not_start(
+    new_gate_on_both: NewGate, calm_engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker that is started again after secret.key was replaced would answer every key with 401."""
+    gate = new_gate_on_both(calm_engine.url)
+    monkeypatch.setitem(gate._env, "METERGATE_SECRET_KEY", "quite another secret")
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        fd = listener.fileno()
+        worker = gate._start("proxy.worker", "--fd", str(fd), "--worker", "7", fd=fd)
+        assert worker.popen.wait(PATIENCE_S) == 1
+    [line] = gate.words.read_text().splitlines()
+    assert line.startswith("metergate: the secret key is not the one")
+
+
 async def one_call(gate: Gate, number: int) -> None:
     """A stream read to its end, left half-way, or an unstreamed call."""
     chance = random.Random(number)
@@ -139,11 +153,11 @@ async def one_call(gate: Gate, number: int) -> None:
     await writer.wait_closed()
 
 
-def test_two_hundred_calls_at_once_add_up(new_gate: NewGate, calm_engine: Engine) -> None:
+def test_two_hundred_calls_at_once_add_up(new_gate_on_both: NewGate, calm_engine: Engine) -> None:
     """Two workers, streams read and left and whole answers: every token the engine made is in the book,
     once.
     """
-    gate = new_gate(calm_engine.url, workers=2)
+    gate = new_gate_on_both(calm_engine.url, workers=2)
     before = calm_engine.settled_totals()
 
     async def all_calls() -> None:

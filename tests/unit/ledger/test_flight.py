@@ -12,6 +12,7 @@ from ledger.errors import JournalCorrupt
 from ledger.journal.flight import (
     FRAME_AT,
     MAGIC,
+    NAME_BYTES_MAX,
     RECORD_BYTES_MAX,
     SEEN_AT,
     SLOT_BYTES,
@@ -26,6 +27,7 @@ from ledger.journal.flight import (
 )
 from ledger.record import CallRecord, Charge, Ending
 from ledger.usage import UsageSource
+from proxy.call import END_USER_CHARS_MAX
 from tests.records import NOON_US, a_record
 
 SLOTS = 3
@@ -151,8 +153,8 @@ def test_a_file_that_is_cut_short_gives_what_is_whole_and_says_so(size: int) -> 
     except JournalCorrupt:
         assert size < SLOT_BYTES
         return
-    whole = max(0, size // SLOT_BYTES - 1)
-    assert flight.records == (TRUE[:1] if whole >= 1 else [])
+    whole = min(SLOTS, max(0, size // SLOT_BYTES - 1))
+    assert flight.records == TRUE[: (whole + 1) // 2]
     assert flight.missing == SLOTS - whole and not flight.damaged
 
 
@@ -171,11 +173,11 @@ def test_a_file_of_another_version_is_refused(magic: bytes) -> None:
 
 
 def test_long_names_fit() -> None:
-    """Guards against a call of a long model name that kill -9 would lose."""
+    """Guards against a call that is refused, or that kill -9 would lose, for its names."""
     record = a_record(
-        model="m" * 200,
-        end_user="u" * 200,
-        backend="https://engine-17.prod.internal.example.com:8443",
+        model="m" * NAME_BYTES_MAX,
+        end_user="\U0001f600" * END_USER_CHARS_MAX,
+        backend="h" * NAME_BYTES_MAX,
         tenant_id="org-" + "t" * 24,
         project_id="proj_" + "p" * 24,
         api_key_id="key_" + "k" * 24,

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.errors import JournalFault
-from ledger.journal.flight import FLIGHT_NAME, Flight, file_bytes, read_flight
+from ledger.journal.flight import FLIGHT_NAME, Flight, file_bytes, names_at, read_flight
 from ledger.usage import UsageSource
 from proxy.errors import FieldRefused
 from proxy.flight import FlightRecorder, Slot
@@ -104,12 +104,61 @@ def test_a_count_that_is_none_changes_nothing(tmp_path: Path, count: int) -> Non
     assert (record.prompt_tokens, record.completion_tokens) == (8, 2)
 
 
-def test_names_too_long_for_a_slot_are_refused(tmp_path: Path) -> None:
+@settings(max_examples=30, deadline=None)
+@given(
+    names=st.lists(
+        st.tuples(st.sampled_from(["m", "\u00fc", "\U0001f600", "\0"]), st.integers(1, 5000)), max_size=5
+    )
+)
+def test_a_model_may_have_any_name(
+    tmp_path_factory: pytest.TempPathFactory, names: list[tuple[str, int]]
+) -> None:
+    """Guards against a model that is a path of 4,000 letters: refused, or another one's in the book."""
+    folder = tmp_path_factory.mktemp("worker")
+    recorder = FlightRecorder(folder, slots=5)
+    models = [letter * count for letter, count in names]
+    for model in models:
+        taken(recorder).begin(a_record(model=model, backend="http://" + model))
+    records = flight(folder).records
+    assert [record.model for record in records] == models
+    assert [record.backend for record in records] == ["http://" + model for model in models]
+
+
+def test_a_long_name_is_kept_once(tmp_path: Path) -> None:
+    """Guards against names that fill their room while calls come and go."""
+    recorder = FlightRecorder(tmp_path, slots=1)
+    for _ in range(500):
+        slot = taken(recorder)
+        slot.begin(a_record(model="m" * 4000))
+        slot.free()
+
+
+def test_a_damaged_long_name_is_no_name(tmp_path: Path) -> None:
+    """Guards against a call booked to a model that nobody called."""
+    recorder = FlightRecorder(tmp_path, slots=2)
+    for model in ("m" * 4000, "tiny"):
+        taken(recorder).begin(a_record(model=model))
+    data = bytearray((tmp_path / FLIGHT_NAME).read_bytes())
+    data[names_at(2) + 1000] ^= 1
+    found = read_flight(bytes(data))
+    assert [record.model for record in found.records] == ["tiny"] and found.damaged == [1]
+    found = read_flight(bytes(data[: names_at(2) + 1000]))
+    assert [record.model for record in found.records] == ["tiny"] and found.damaged == [1]
+
+
+def test_names_without_room_are_refused_and_harm_no_other(tmp_path: Path) -> None:
     """Guards against a call that runs and is on no record."""
-    slot = taken(FlightRecorder(tmp_path, slots=1))
+    recorder = FlightRecorder(tmp_path, slots=100)
+    call = a_record()
+    taken(recorder).begin(call)
+    slot = taken(recorder)
+    for wrong in (a_record(model="m" * 70_000), a_record(end_user="u" * 2000)):
+        with pytest.raises(FieldRefused, match="too long"):
+            slot.begin(wrong)
     with pytest.raises(FieldRefused, match="too long"):
-        slot.begin(a_record(end_user="u" * 2000))
-    assert flight(tmp_path).records == []
+        for number in range(10):
+            slot.begin(a_record(model=str(number) * 60_000))
+    assert call.request_id in [record.request_id for record in flight(tmp_path).records]
 
 
 def test_a_killed_process_leaves_its_last_count(tmp_path: Path) -> None:

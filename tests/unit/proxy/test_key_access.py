@@ -59,6 +59,7 @@ def test_a_missing_scope_is_said_as_openai_says_it() -> None:
     """Guards against a refusal that does not name what is missing."""
     key = replace(ANYBODY, scopes=KeyScopes.parse(["embeddings"]))
     DIRECT.check(key, "embeddings", http())
+    DIRECT.check(key, None, http())
     with pytest.raises(ScopeMissing) as caught:
         DIRECT.check(key, "chat.completions", http())
     assert caught.value.message.startswith(
