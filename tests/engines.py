@@ -7,12 +7,9 @@ name this module in `pytest_plugins`).
 
 import asyncio
 import contextlib
-import os
-import select
 import signal
 import ssl
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -26,8 +23,8 @@ import uvloop
 
 from proxy.simulator import Fault, SimulatorConfig, create_simulator
 from proxy.simulator.server import SimulatorServer, listen
+from race.engine import start_engine
 
-ROOT = Path(__file__).parents[1]
 PATIENCE_S = 20.0
 
 T = TypeVar("T")
@@ -167,30 +164,13 @@ def engine_thread(
 @contextlib.contextmanager
 def engine_process(*arguments: str, port: int = 0) -> Iterator[Engine]:
     """An engine in a process of its own, with `python -m proxy.simulator`'s arguments."""
-    listening = listen("127.0.0.1", port)
-    ready, ready_child = os.pipe()
-    fd = listening.fileno()
-    process = subprocess.Popen(
-        [sys.executable, "-m", "proxy.simulator", "--fd", str(fd), *arguments],
-        cwd=ROOT,
-        pass_fds=(fd, ready_child),
-        env={**os.environ, "METERGATE_READY_FD": str(ready_child)},
-        stdout=subprocess.DEVNULL,
-    )
-    os.close(ready_child)
-    engine = Engine(listening.getsockname()[1], process)
-    # From here on only the process holds the socket: killed, it refuses connections.
-    listening.close()
+    process, taken = start_engine(*arguments, port=port)
+    engine = Engine(taken, process.popen)
     try:
-        said = os.read(ready, 16) if select.select([ready], [], [], PATIENCE_S)[0] else b""
-        assert said == b"ready\n", f"the simulated engine did not start: {said!r}"
         yield engine
     finally:
-        os.close(ready)
         engine.client.close()
-        if process.poll() is None:
-            process.send_signal(signal.SIGKILL)
-        process.wait()
+        process.kill()
 
 
 @pytest.fixture

@@ -37,7 +37,7 @@ class Simulator:
 
     def __init__(self, config: SimulatorConfig) -> None:
         self._config = config
-        self._accounts = Accounts(config.calls_kept)
+        self._accounts = Accounts(config.calls_kept, lambda: time.time_ns() // 1000)
         self._metrics = Metrics(config.models, time.time())
         self._faults = FaultPlan(config.faults)
         self._serving = Serving(config)
@@ -215,7 +215,8 @@ class Simulator:
                 body, prefix + request_id, created, model, config.embedding_size
             )
         account = self._account(exchange, request_id, prefix, model, False)
-        account.prompt_tokens, account.prefilled, account.ended = prompt_tokens, True, Ended.FINISHED
+        account.prompt_tokens, account.prefilled = prompt_tokens, True
+        account.end(Ended.FINISHED)
         counters = self._metrics.models[model]
         counters.prefilled(prompt_tokens, 0)
         counters.sequence_finished("stop", prompt_tokens, 0)

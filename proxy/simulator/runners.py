@@ -146,6 +146,7 @@ class StreamRunner:
                 self.wire.write(out)
             return self._incident()
         if self._batch.done:
+            account.over()
             if not self._fault.omit_usage:
                 out += self._events.closing([choice.generated_tokens for choice in self._batch.choices])
             if not self._fault.omit_done:
@@ -188,7 +189,7 @@ class StreamRunner:
             self._end(Ended.ERRORED)
         elif fault.hang_after_chunks == mark:
             self._hung = True
-            self._batch.account.ended = Ended.HUNG
+            self._batch.account.end(Ended.HUNG)
         else:
             self._end(Ended.DIED)
         return None

@@ -61,13 +61,13 @@ class Serving:
             await (self._stream(one, batch, use) if one.call.stream else self._answer(one, batch, use))
         except ClientLeft:
             if one.account.ended is Ended.RUNNING:
-                one.account.ended = Ended.ABORTED
+                one.account.end(Ended.ABORTED)
             raise
         finally:
             if holds:
                 self._slots.give_back(wanted, one.counters)
             if one.account.ended is Ended.RUNNING:
-                one.account.ended = Ended.REFUSED
+                one.account.end(Ended.REFUSED)
             one.exchange.close()
 
     async def _wait_for_slots(self, one: Generating, wanted: int) -> None:
@@ -103,14 +103,14 @@ class Serving:
         self._start(one, runner, pace)
         ended = await runner.over
         if ended is not Ended.FINISHED:
-            one.account.ended = ended
+            one.account.end(ended)
             raise ClientLeft
         details = self._config.prompt_tokens_details
         if isinstance(one.call, chat.ChatCall):
             body = chat_rendering.chat_answer(one.call, one.head, use, runner.made, details)
         else:
             body = completions.completion_answer(one.call, one.head, use, runner.made, details)
-        one.account.ended = ended
+        one.account.end(ended)
         await one.exchange.answer(200, body, (one.fault.content_type or "application/json").encode())
 
     def _start(self, one: Generating, runner: AnswerRunner | StreamRunner, pace: Pace) -> None:
@@ -150,7 +150,7 @@ class Serving:
         )
         self._start(one, runner, pace)
         ended = await self._kept_alive(runner)
-        one.account.ended = ended
+        one.account.end(ended)
         if ended in (Ended.FINISHED, Ended.ERRORED) and not wire.gone:
             await exchange.end()
         else:

@@ -8,142 +8,33 @@ key, may be found in anything it wrote: each prompt sent through it holds CANARY
 import asyncio
 import contextlib
 import json
-import os
-import select
 import shutil
-import signal
-import socket
 import sqlite3
-import subprocess
-import sys
-import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import asyncpg
 import httpx
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from ledger import tenancy
-from ledger.database import Database
-from ledger.secret_key import pepper
-from ledger.settings import LedgerSettings
+from race.plane import Plane
+from race.processes import PATIENCE_S, Process, now_us, wait_for
 from tests.integration.proxy.wire import Wire
 
-ROOT = Path(__file__).parents[3]
-PATIENCE_S = 30.0
+__all__ = ["PATIENCE_S", "Process", "now_us", "wait_for"]  # beside what is made here
+
 CANARY = "kestrel-over-the-quarry"
 
-T = TypeVar("T")
 
-
-def now_us() -> int:
-    return time.time_ns() // 1000
-
-
-def wait_for(look: Callable[[], T | None], what: str) -> T:
-    """Looks until there is something; fails after PATIENCE_S."""
-    until = time.monotonic() + PATIENCE_S
-    while time.monotonic() < until:
-        found = look()
-        if found is not None:
-            return found
-        time.sleep(0.01)
-    raise AssertionError(f"waited {PATIENCE_S} s in vain for {what}")
-
-
-class Process:
-    """One process of the data plane; `ready` waits until it answers."""
-
-    def __init__(
-        self, module: str, *arguments: str, fd: int | None, env: dict[str, str], words: Path
-    ) -> None:
-        ready, ready_child = os.pipe()
-        with words.open("ab") as said:
-            self.popen = subprocess.Popen(
-                [sys.executable, "-m", module, *arguments],
-                pass_fds=(ready_child, *(() if fd is None else (fd,))),
-                env={**env, "METERGATE_READY_FD": str(ready_child)},
-                stdout=said,
-                stderr=said,
-            )
-        os.close(ready_child)
-        self._ready = ready
-        self.words = words
-
-    def ready(self) -> None:
-        said = os.read(self._ready, 16) if select.select([self._ready], [], [], PATIENCE_S)[0] else b""
-        os.close(self._ready)
-        assert said == b"ready\n", f"did not start: {self.words.read_text()}"
-
-    def stop(self) -> int:
-        """Asks it to stop, and waits; its exit status."""
-        if self.popen.poll() is None:
-            self.popen.send_signal(signal.SIGTERM)
-        return self.popen.wait(PATIENCE_S)
-
-    def kill(self) -> None:
-        if self.popen.poll() is None:
-            self.popen.kill()
-        self.popen.wait()
-
-
-class Gate:
+class Gate(Plane):
     """A running data plane. `data` is its data folder; the migrated ledger is in it, or at `database_url`."""
 
-    def __init__(
-        self,
-        data: Path,
-        engines: list[str],
-        *,
-        workers: int = 1,
-        worker_module: str = "proxy.worker",
-        database_url: str = "",
-        **settings: str,
-    ) -> None:
-        self.data = data
-        self._worker_module = worker_module
-        self.database_url = database_url or f"sqlite:///{data / 'metergate.db'}"
-        self.words = data.parent / f"{data.name}.words"
-        self._env = {
-            **{name: value for name, value in os.environ.items() if not name.startswith("METERGATE_")},
-            "PYTHONPATH": str(ROOT),
-            "METERGATE_DATA_DIR": str(data),
-            "METERGATE_DATABASE_URL": self.database_url,
-            "METERGATE_ENGINES": ",".join(engines),
-            **{f"METERGATE_{name.upper()}": value for name, value in settings.items()},
-        }
-        self._pepper = pepper(LedgerSettings(data_dir=data))
-        self.secrets: list[str] = []
+    def __init__(self, data: Path, engines: list[str], *, workers: int = 1, **settings: Any) -> None:
+        super().__init__(data, engines, workers=workers, **settings)
         self.answers: list[str] = []
         """What engines said; kept to look for it where it must not be."""
-        self.tenant_id = self.change(lambda session: tenancy.create_tenant(session, "a tenant", now_us())).id
-        self.project_id = self.new_project()
-        self.key_id, self.secret = self.new_key()
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
-        self.port: int = self._listener.getsockname()[1]
-        self.poster = self._start("ledger.poster")
-        self.workers = [self.start_worker(number) for number in range(workers)]
-        for process in (self.poster, *self.workers):
-            process.ready()
-        self._listener.close()
+        self.stop_listening()
         self.client = self.new_client(self.secret)
-
-    def _start(self, module: str, *arguments: str, fd: int | None = None) -> Process:
-        return Process(module, *arguments, fd=fd, env=self._env, words=self.words)
-
-    def start_worker(self, number: int) -> Process:
-        fd = self._listener.fileno()
-        return self._start(self._worker_module, "--fd", str(fd), "--worker", str(number), fd=fd)
-
-    def kill_worker(self, number: int = 0) -> None:
-        """kill -9, and a successor, as the supervisor starts one."""
-        self.workers[number].kill()
-        self._listener = socket.create_server(("127.0.0.1", self.port), backlog=1024)
-        self.workers[number] = self.start_worker(number)
-        self._listener.close()
-        self.workers[number].ready()
 
     @property
     def worker(self) -> Process:
@@ -152,33 +43,6 @@ class Gate:
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
-
-    # What an operator does.
-
-    def change(self, work: Callable[[AsyncSession], Awaitable[T]]) -> T:
-        """Does something to the ledger, in one transaction."""
-
-        async def do() -> T:
-            database = Database(self.database_url)
-            try:
-                async with database.write() as session:
-                    return await work(session)
-            finally:
-                await database.close()
-
-        return asyncio.run(do())
-
-    def new_project(self) -> str:
-        return self.change(lambda session: tenancy.create_project(session, self.tenant_id, "p", now_us())).id
-
-    def new_key(self, project_id: str | None = None, expires_us: int | None = None) -> tuple[str, str]:
-        """(id, secret) of a new key."""
-        project = project_id or self.project_id
-        key, secret = self.change(
-            lambda session: tenancy.create_api_key(session, self._pepper, project, "k", now_us(), expires_us)
-        )
-        self.secrets.append(secret)
-        return key.id, secret
 
     def sql(self, statement: str) -> list[dict[str, Any]]:
         """Asks the ledger's database, past all code of ours."""
@@ -240,11 +104,7 @@ class Gate:
     def close(self) -> None:
         """Stops everything, and looks at what is left behind."""
         self.client.close()
-        try:
-            statuses = [process.stop() for process in (*self.workers, self.poster)]
-        finally:
-            for process in (*self.workers, self.poster):
-                process.kill()
+        statuses = self.stop()
         assert set(statuses) <= {0}, (statuses, self.words.read_text())
         self.look_for_leaks()
         words = self.words.read_text()
@@ -303,7 +163,6 @@ def gate(
     try:
         yield running
     except BaseException:
-        for process in (*running.workers, running.poster):
-            process.kill()
+        running.kill()
         raise
     running.close()

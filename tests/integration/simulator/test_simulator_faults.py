@@ -12,7 +12,8 @@ import httpx
 import pytest
 
 from proxy.simulator import Fault, SimulatorConfig
-from tests.engines import ROOT, Engine, engine, engine_process, engine_thread, fast_engine
+from race.processes import ROOT
+from tests.engines import Engine, engine, engine_process, engine_thread, fast_engine
 from tests.integration.simulator.test_simulator_streams import HI, STREAM, connected
 
 __all__ = ["engine", "fast_engine"]
