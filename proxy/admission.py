@@ -125,7 +125,7 @@ class Admission:
                     taking.know_prompt(await self._limits.count_prompt(call))
                 if (term := taking.hopeless()) is not None:
                     raise self._error(taking, term, Shortage.EXHAUSTED)
-                if (term := taking.fit()) is not None:
+                if (term := taking.fit()) is not None and taking.is_fresh(term):
                     raise self._error(taking, term, Shortage.BUSY)
             try:
                 await self._limits.desk.fetch(taking.wishes())
@@ -283,11 +283,12 @@ class _Taking:
         return None
 
     def fit(self) -> Term | None:
-        """Makes the need as small as what is left now; the budget that is too little for any answer, if one
-        is.
+        """Makes the need as small as what is left by what we know; the budget that is too little for any
+        answer, if one is: then the need is for the least.
         """
         need = self.need
-        fits = need.completion_tokens if self.call.stream else self._wanted
+        fits = self._first
+        need.completion_tokens = self._least
         for term in self._plan.budgets:
             room = term.account.remaining(self._now_us) - term.amount(need.prompt_tokens, 0)
             if term.per_completion:
@@ -296,6 +297,10 @@ class _Taking:
                 return term
         need.completion_tokens = fits
         return None
+
+    def is_fresh(self, term: Term) -> bool:
+        """Whether the ledger has just been asked."""
+        return self._now_us < term.account.retry_us
 
     def wishes(self) -> list[tuple[Account, int, int]]:
         """What to ask the ledger for: what lacks, and for a budget in the clear also what is ahead."""

@@ -1,7 +1,8 @@
 """Limits through real workers: what holds, what the app is told, and how soon a change is felt."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from itertools import pairwise
 from typing import Any
 
@@ -46,9 +47,17 @@ def set_price(gate: Gate) -> None:
 
 
 @pytest.fixture
-def limited_key(gate: Gate) -> tuple[str, httpx.Client]:
+def clients_of() -> Iterator[ExitStack]:
+    """Closes the clients that are entered into it."""
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def limited_key(gate: Gate) -> Iterator[tuple[str, httpx.Client]]:
     key_id, secret = gate.new_key()
-    return key_id, gate.new_client(secret)
+    with gate.new_client(secret) as client:
+        yield key_id, client
 
 
 def test_a_rate_lets_its_burst_pass_and_tells_when_to_come_again(
@@ -139,10 +148,11 @@ def test_an_unstreamed_answer_is_capped_to_what_is_left(new_gate: NewGate, share
 
 def test_slots_hold_and_come_back(new_gate: NewGate) -> None:
     """Guards against more calls in flight than allowed, and against slots that do not come back."""
-    with engine_thread(SimulatorConfig(tokens_per_second=20)) as engine:
+    with ExitStack() as stack:
+        engine = stack.enter_context(engine_thread(SimulatorConfig(tokens_per_second=20)))
         gate = new_gate(engine.url, workers=2)
         set_limit(gate, "concurrent", None, 2)
-        clients = [gate.new_client(gate.secret) for _ in range(6)]
+        clients = [stack.enter_context(gate.new_client(gate.secret)) for _ in range(6)]
         streams = []
         refused = 0
         for client in clients:
@@ -165,10 +175,12 @@ def test_slots_hold_and_come_back(new_gate: NewGate) -> None:
         wait_for(again, "a slot")
 
 
-def test_a_limit_is_felt_on_every_worker_within_a_second(new_gate: NewGate, shared_engine: Engine) -> None:
+def test_a_limit_is_felt_on_every_worker_within_a_second(
+    new_gate: NewGate, shared_engine: Engine, clients_of: ExitStack
+) -> None:
     """Guards against workers that admit by limits of before."""
     gate = new_gate(shared_engine.url, workers=2)
-    clients = [gate.new_client(gate.secret) for _ in range(8)]
+    clients = [clients_of.enter_context(gate.new_client(gate.secret)) for _ in range(8)]
     for client in clients:
         client.post("/v1/chat/completions", json=chat_body(max_tokens=1))
     limit = set_limit(gate, "requests", "day", 0)
