@@ -210,7 +210,13 @@ class Stage:
         """
         registry = CollectorRegistry()
         MultiProcessCollector(registry, path=str(self._metrics))  # type: ignore[no-untyped-call]
-        return registry.get_sample_value("metergate_lease_exchanges_total")
+        counted = [
+            sample.value
+            for family in registry.collect()
+            for sample in family.samples
+            if sample.name == "metergate_lease_exchanges_total"
+        ]
+        return sum(counted) if counted else None
 
 
 @contextmanager

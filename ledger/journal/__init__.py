@@ -4,6 +4,7 @@
     DATA_DIR/journal/worker-K/lock                   flock of the live owner
     DATA_DIR/journal/worker-K/flight                 the live owner's calls in flight
     DATA_DIR/journal/worker-K/posted                 cursor: all before it is in the ledger (the poster's)
+    DATA_DIR/journal/worker-K/holder                 whose leases its records are charged to (holder_file.py)
     DATA_DIR/journal/quarantine/                     bytes that are no frames or slots, kept for people
     DATA_DIR/journal/poster.lock                     flock of the live poster
 

@@ -63,6 +63,24 @@ def test_never_more_than_the_rate_and_its_burst(
     assert most_in_a_minute(used) <= rate.per_minute + rate.burst
 
 
+@given(rate=RATES, hold=st.floats(0, 1), steps=st.integers(1, 200))
+@example(rate=Rate(6000, 1000), hold=1.0, steps=100)
+@example(rate=Rate(60, 60), hold=1.0, steps=60)
+def test_a_full_bucket_held_to_the_end_of_its_life_passes_nothing_more(
+    rate: Rate, hold: float, steps: int
+) -> None:
+    """Guards against the worst minute there is: it begins with a whole bucket that was granted as long before
+    as it may be, and ends with all that refilled since.
+    """
+    begin_us = 10**15
+    units, tat_us = rate.granted(0, begin_us, 1, rate.capacity)
+    begin_us += int(rate.life_us * hold)
+    for step in range(steps + 1):
+        more, tat_us = rate.granted(tat_us, begin_us + MINUTE_US * step // steps, 1, rate.capacity)
+        units += more
+    assert units <= rate.per_minute + rate.burst
+
+
 def saturated(rate: Rate, block: int, late_us: int) -> float:
     """What share of N a minute somebody gets who takes all there is as soon as a block is there, and asks
     `late_us` late every time.
