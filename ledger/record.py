@@ -2,11 +2,11 @@
 workers.
 
 Pure. The record is encoded as an array, so the order of its fields is the format: new fields are appended,
-with a default, and none is ever moved or removed. It must never hold a prompt, a completion or a secret.
+with a default, and none is ever moved or removed. Thousands are alive at a time and none is in a cycle: the
+collector need not look at them. It must never hold a prompt, a completion or a secret.
 """
 
 from enum import StrEnum
-from typing import NamedTuple
 
 import msgspec
 
@@ -25,7 +25,7 @@ class Ending(StrEnum):
     KILLED = "killed"  # the proxy was killed; found in its flight recorder
 
 
-class Charge(NamedTuple):
+class Charge(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a call takes from its worker's leases on one balance, in the limit's unit."""
 
     limit_id: str
@@ -34,7 +34,7 @@ class Charge(NamedTuple):
     amount: int
 
 
-class CallRecord(msgspec.Struct, frozen=True, array_like=True):
+class CallRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One settled call. Times are microseconds since the Unix epoch; `first_byte_us` 0 means none came.
 
     `end_user`: the app's own user, as the request named it. `holder_id`: who held the leases that `charges`

@@ -263,6 +263,9 @@ class LeaseDesk:
 
     def _tick(self) -> None:
         now_us = self.now_us()
+        if now_us - self._seen_us > leases.LEASES_LOST_S * 1e6:
+            for account in self._accounts.values():
+                account.lost()  # we were silent for so long that others may have it
         returns = False
         for account in list(self._active):
             wanted = account.tick(now_us)

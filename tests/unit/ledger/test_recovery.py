@@ -42,7 +42,7 @@ def journaled(folder: Path) -> list[CallRecord]:
     reader = JournalReader(folder, START)
     batch = reader.read(100)
     reader.close()
-    return batch.records
+    return [entry for entry in batch.entries if isinstance(entry, CallRecord)]
 
 
 def recovered(folder: Path) -> list[CallRecord]:

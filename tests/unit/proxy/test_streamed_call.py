@@ -78,6 +78,8 @@ class PlayedSettlement:
     def answered(self) -> None:
         self.first_byte_us = 1
 
+    def count(self, prompt_tokens: int, completion_tokens: int) -> None: ...
+
     def settle(self, *told: Any) -> None:
         assert not self.settled
         self.settled.append(told)
