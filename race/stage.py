@@ -204,19 +204,20 @@ class Stage:
         totals = self.engine.totals()
         return picos(totals["prompt_tokens"], totals["generated_tokens"]) - picos(0, 0)
 
-    def exchanges(self) -> float | None:
-        """How many lease exchanges the workers have made by their own count, written once a second; None
-        where they do not count.
+    def counted(self) -> tuple[float | None, float]:
+        """(lease exchanges, calls answered with 200) by the workers' own counts, which each writes down
+        together once a second; no exchanges are None where the workers do not count them.
         """
         registry = CollectorRegistry()
         MultiProcessCollector(registry, path=str(self._metrics))  # type: ignore[no-untyped-call]
-        counted = [
-            sample.value
-            for family in registry.collect()
-            for sample in family.samples
-            if sample.name == "metergate_lease_exchanges_total"
+        samples = [sample for family in registry.collect() for sample in family.samples]
+        exchanges = [each.value for each in samples if each.name == "metergate_lease_exchanges_total"]
+        answered = [
+            each.value
+            for each in samples
+            if each.name == "metergate_requests_total" and each.labels["status"] == "200"
         ]
-        return sum(counted) if counted else None
+        return (sum(exchanges) if exchanges else None), sum(answered)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from race.databases import Databases
 from race.finding import table
 
 SQLITE, POSTGRESQL = "sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)
-SECONDS = {"budget": 60, "rate": 20, "slots": 10, "crash": 60, "operations": 5, "fairness": 6}
+SECONDS = {"budget": 60, "rate": 20, "slots": 10, "crash": 60, "operations": 8, "fairness": 6}
 
 # A race on a machine that does much else takes long to start, and its clients long to come to their end.
 pytestmark = pytest.mark.timeout(420)
