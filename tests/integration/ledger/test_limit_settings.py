@@ -160,7 +160,7 @@ async def test_a_removed_limit_leaves_no_row(database: Database) -> None:
             assert (await session.execute(text(f"SELECT count(*) FROM {table}"))).scalar_one() == 0, table
         back = [Return(key_of(tokens), 5), Return(BalanceKey(rate.id, "", 0), 5)]
         wish = Wish(key_of(tokens), 5, 7)
-        (grant,) = (await leases.exchange(session, holder, [wish], back, NOON_US)).grants
+        (grant,) = (await leases.exchange(session, holder, [wish], back, NOON_US, next(turns))).grants
         assert grant.is_gone and grant.granted == 7
         with pytest.raises(NotFound, match="no limit"):
             await limit_settings.remove_limit(session, tokens.id, NOON_US)
