@@ -11,10 +11,12 @@ Rules:
 - A balance that has no row yet has nothing used: posting makes rows as well.
 - What a holder has is in `lease`, so that it can be taken from the dead: slots after SLOTS_LOST_S without a
   heartbeat, consumables after LEASES_LOST_S, since records of theirs may still wait in a journal.
+- A soft rate, or soft slots, that could not be granted leave an event, one a minute; soft consumables are
+  posting's to note.
 - Units of a rate are not kept there: what is not used is given back within its life, or refills by itself.
 """
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -22,6 +24,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from ledger import lease_rows as rows
 from ledger.balance import Balance
+from ledger.gcra import MINUTE_US
 from ledger.ids import new_id
 from ledger.lease_rows import Lease
 from ledger.lease_terms import BalanceKey, Exchanged, Grant, Return, Wish
@@ -78,10 +81,13 @@ async def exchange(
         counter.take_back(item)
     order = sorted(range(len(wishes)), key=lambda place: wishes[place].key)
     grants = {place: counter.grant(wishes[place]) for place in order}
-    refused = [place for place in order if counter.is_refused(wishes[place], grants[place])]
-    if refused and await counter.reclaim([wishes[place].key for place in refused]):
-        grants |= {place: counter.grant(wishes[place]) for place in refused}
+    refused = [place for place in order if grants[place].granted < wishes[place].least]
+    held = [place for place in refused if counter.is_held(wishes[place].key)]
+    if held and await counter.reclaim([wishes[place].key for place in held]):
+        grants |= {place: counter.grant(wishes[place]) for place in held}
     await counter.write()
+    soft = counter.missed(wishes[place] for place in refused if grants[place].granted < wishes[place].least)
+    await rows.note_reached(connection, soft, now_us)
     return Exchanged(tuple(grants[place] for place in range(len(wishes))), now_us)
 
 
@@ -217,9 +223,20 @@ class _Counter:
         account.held += granted
         return Grant(granted, balance=account.balance)
 
-    def is_refused(self, wish: Wish, grant: Grant) -> bool:
-        """Whether somebody dead may have what the wish lacks."""
-        return grant.granted < wish.least and wish.key in self._accounts
+    def is_held(self, key: BalanceKey) -> bool:
+        """Whether somebody dead may have what a wish lacks."""
+        return key in self._accounts
+
+    def missed(self, wishes: Iterable[Wish]) -> list[tuple[BalanceKey, int]]:
+        """The soft limits among refused wishes, and what is used of each: once a minute, where a balance has
+        no window.
+        """
+        minute_us = self._now_us - self._now_us % MINUTE_US
+        return [
+            (BalanceKey(wish.key.limit_id, wish.key.end_user, minute_us), self._used(wish.key))
+            for wish in wishes
+            if wish.key.limit_id in self._limits and self._limits[wish.key.limit_id].soft
+        ]
 
     async def reclaim(self, keys: Sequence[BalanceKey]) -> bool:
         """Take back what holders without a heartbeat have of these balances; whether there was any."""
@@ -271,6 +288,11 @@ class _Counter:
                 if tat_us != self._tats_before[limit_id]
             },
         )
+
+    def _used(self, key: BalanceKey) -> int:
+        """Of slots, those that are held; of a rate, all of it."""
+        account = self._accounts.get(key)
+        return account.balance.leased if account else self._limits[key.limit_id].max_value
 
     def _is_rate(self, key: BalanceKey) -> bool:
         return self._limits[key.limit_id].nature is LimitNature.RATE

@@ -40,6 +40,10 @@ SLOT_TENURE_US: Final = 500_000
 """How long a worker hands a scarce slot from call to call before it lets other workers have it."""
 
 
+WORKERS_MAX: Final = 16
+"""How many workers are thought to share a rate, at most, when refused calls are told their turns."""
+
+
 class Shortage(Enum):
     """Why a need cannot be met."""
 
@@ -56,6 +60,7 @@ class Account:
         "_demand",
         "_expires_us",
         "_held_since_us",
+        "_pace",
         "_taken",
         "_touched_us",
         "_unspent",
@@ -97,7 +102,8 @@ class Account:
         """The limit has been removed: nothing is refused on its account."""
         self._unspent: int | None = None
         self._expires_us = 0
-        self._demand = 0.0  # units per second
+        self._demand = 0.0  # units per second, lately
+        self._pace = limit.max_value / 60  # the same over some seconds; of a rate, all of it at first
         self._taken = 0
         self._touched_us = 0
         self._held_since_us = 0
@@ -163,7 +169,10 @@ class Account:
         first_us = max(self.retry_us, now_us)
         if not first_us <= self.told_us < first_us + self.rate.tolerance_us:
             self.told_us = first_us
-        told_us, self.told_us = self.told_us, self.told_us + self.rate.cost_us(amount)
+        # Other workers tell turns of the same rate: each its share.
+        alone = self.rate.per_minute / 60
+        workers = min(WORKERS_MAX, max(1.0, alone / max(self._pace, alone / WORKERS_MAX)))
+        told_us, self.told_us = self.told_us, self.told_us + int(self.rate.cost_us(amount) * workers)
         return told_us
 
     # For what the app sees.
@@ -238,6 +247,7 @@ class Account:
     def tick(self, now_us: int) -> int:
         """Once every TICK_US: measures demand and puts back what idles. How much to ask for; 0: nothing."""
         self._demand += (self._taken * 1_000_000 / TICK_US - self._demand) / 2
+        self._pace += (self._taken * 1_000_000 / TICK_US - self._pace) / 16
         self._taken = 0
         idle_us = now_us - self._touched_us
         if self.rate is not None and now_us > self._expires_us:

@@ -1,8 +1,9 @@
-"""metergate as shipped: `metergate up` with one worker on SQLite; key check, metering, journal, prices and
-posting all on.
+"""metergate as shipped: `metergate up` with one worker on SQLite; key check, limits, metering, journal, prices
+and posting all on.
 
 Rules: default settings but for ports and the data folder; the model has a price, so that posting rates each
-row. The whole tree counts: supervisor, worker, poster and control plane. Must not know how it is measured.
+row; the key has a limit of each nature, none of which is reached. The whole tree counts: supervisor, worker,
+poster and control plane. Must not know how it is measured.
 """
 
 from __future__ import annotations
@@ -15,6 +16,14 @@ from typing import Any
 
 from bench.subjects.launch import await_up, end, free_port, launch
 from bench.wire import MODEL
+
+LIMITS = (
+    ("--kind", "spend", "--max", "1000000", "--window", "month"),
+    ("--kind", "tokens", "--max", "1000000000000", "--window", "day"),
+    ("--kind", "requests", "--max", "60000000", "--window", "minute"),
+    ("--kind", "concurrent", "--max", "100000"),
+)
+"""A budget, a quota, a rate and slots."""
 
 _REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -59,6 +68,9 @@ class Metergate:
         await_up(self._process, self._is_ready, log=self._log, within_s=60)
         self.key = json.loads((self._data_dir / "first-run.json").read_text())["api_key"]
         self._command("price", "set", MODEL, "--input", "0.15", "--cached-input", "0.075", "--output", "0.60")
+        key_id = self._command("key", "list")[0]["id"]
+        for limit in LIMITS:
+            self._command("limit", "set", "--key", key_id, *limit)
 
     def _is_ready(self) -> bool:
         return self._log.exists() and b"ready\n" in self._log.read_bytes()

@@ -182,3 +182,20 @@ async def test_a_use_without_a_grant_is_a_debt(database: Database) -> None:
     assert after.grants[0].granted == 0
     assert after.grants[0].tat_us is not None
     assert after.grants[0].tat_us >= after.now_us + limit.rate.cost_us(5000)
+
+
+async def test_soft_rates_and_slots_leave_an_event_a_minute(database: Database) -> None:
+    """Guards against an alert that nobody gets, and one for each refused call."""
+    rate = await a_limit(database, LimitKind.REQUESTS, 1, window=LimitWindow.MINUTE, burst=1, soft=True)
+    slots = await a_limit(database, LimitKind.CONCURRENT, 2, soft=True)
+    holder = await register(database)
+    keys = [BalanceKey(rate.id, "", 0), key_of(slots)]
+    await exchange(database, holder, [Wish(keys[0], 1, 1), Wish(keys[1], 2, 2)], [])
+    for _ in range(3):
+        answer = await exchange(database, holder, [Wish(key, 1, 1) for key in keys], [])
+        assert [grant.granted for grant in answer.grants] == [0, 0]
+    async with database.read() as session:
+        found = (await session.execute(text("SELECT limit_id, window_us, used FROM limit_event"))).all()
+    assert {row.limit_id: int(row.used) for row in found} == {rate.id: 1, slots.id: 2}
+    assert len(found) == 2
+    assert all(row.window_us % 60_000_000 == 0 for row in found)

@@ -190,6 +190,21 @@ def test_refused_callers_are_told_different_turns() -> None:
     assert max(account.tell_retry_us(1, NOW_US) - NOW_US for _ in range(500)) <= 10_000_000
 
 
+def test_workers_that_share_a_rate_tell_turns_that_leave_room_for_each_other() -> None:
+    """Guards against four workers that each tell the whole rate's turns: three of four come in vain."""
+    account = an_account(a_limit(LimitKind.REQUESTS, LimitWindow.MINUTE, 600))
+    now_us = NOW_US
+    for place in range(400):  # a quarter of the rate passes here
+        account.granted(Grant(1, None, now_us), 1, now_us, now_us, 0)
+        if place % 8 < 5:
+            account.take(1, now_us)
+        now_us += TICK_US
+        account.tick(now_us)
+    account.granted(Grant(0, None, now_us + account.rate.tolerance_us), 1, now_us, now_us, 0)  # type: ignore[union-attr]
+    first, second = (account.tell_retry_us(1, now_us) for _ in range(2))
+    assert 300_000 <= second - first <= 600_000
+
+
 def test_what_is_used_up_is_refused_without_asking() -> None:
     """Guards against a flood of refused calls that each ask the database."""
     account = an_account(a_limit(LimitKind.TOKENS, LimitWindow.DAY, 1000))
