@@ -1,5 +1,5 @@
-"""metergate as shipped: `metergate up` with one worker on SQLite; key check, limits, metering, journal, prices
-and posting all on.
+"""metergate as shipped: `metergate up` with one worker on SQLite; key check, limits, metering, journal,
+prices and posting all on.
 
 Rules: default settings but for ports and the data folder; the model has a price, so that posting rates each
 row; the key has a limit of each nature, none of which is reached. The whole tree counts: supervisor, worker,
