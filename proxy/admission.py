@@ -239,8 +239,10 @@ class _Taking:
             elif term.account.shortage(amount, now_us) is Shortage.UNKNOWN:
                 self._desk.ask(term.account, amount, amount)
         for term, amount in zip(terms, amounts, strict=True):
-            term.account.take(amount, now_us)
-            self._desk.touch(term.account)
+            account = term.account
+            account.take(amount, now_us)
+            if not account.is_watched:
+                self._desk.watch(account)
         hold = Hold(self._desk, self._plan, terms, amounts)
         self._finish(hold)
         return hold

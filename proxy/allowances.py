@@ -69,6 +69,7 @@ class Account:
         "balance",
         "in_use",
         "is_gone",
+        "is_watched",
         "key",
         "limit",
         "nature",
@@ -98,6 +99,8 @@ class Account:
         self.retry_us = 0
         """Until then the ledger need not be asked again."""
         self.told_us = 0
+        self.is_watched = False
+        """Whether the desk's ticks look at it."""
         self.is_gone = False
         """The limit has been removed: nothing is refused on its account."""
         self._unspent: int | None = None

@@ -46,7 +46,6 @@ class Desk(Protocol):
     @property
     def is_away(self) -> bool: ...
     def now_us(self) -> int: ...
-    def touch(self, account: Account) -> None: ...
     def ask(self, account: Account, least: int, most: int) -> None: ...
 
 
@@ -116,18 +115,16 @@ class Hold:
         """The call has ended: gives back what it did not use; what of it our leases cover."""
         charges = []
         for term, amount in zip(self._terms, self._amounts, strict=True):
-            key = term.account.key
             covered = term.account.settle(amount, term.actual(usage))
             if covered:
+                key = term.account.key
                 charges.append(Charge(key.limit_id, key.end_user, key.window_us, covered))
-            self._desk.touch(term.account)
         return tuple(charges)
 
     def release(self) -> None:
         """The call came to nothing: gives all back."""
         for term, amount in zip(self._terms, self._amounts, strict=True):
             term.account.settle(amount, 0)
-            self._desk.touch(term.account)
 
     def _extend(self, wanted: int, safe: int, now_us: int) -> list[Shortage]:
         """Covers as much of `wanted` as our hands have, asks for the rest, and says why any is lacking.
@@ -164,5 +161,4 @@ class Hold:
                 change = min(change, term.account.available)
                 term.account.change(change, now_us)
                 self._amounts[place] += change
-                self._desk.touch(term.account)
         self.covered = covered

@@ -89,7 +89,7 @@ class LeaseDesk:
                     task.cancel()
                 for account in self._accounts.values():
                     account.give_up()
-                    self._active.add(account)
+                    self.watch(account)
                 self._wishes.clear()
                 await self._exchange()
         except (DatabaseFault, HolderUnknown, TimeoutError) as fault:
@@ -107,16 +107,13 @@ class LeaseDesk:
             account = self._accounts[key] = Account(limit, key, until_us)
         elif account.limit != limit:
             account.set_anew(limit)
-            self.touch(account)
+            self.watch(account)
         return account
 
-    def touch(self, account: Account) -> None:
-        """Something was taken from it or put back: it is looked at with the next ticks."""
+    def watch(self, account: Account) -> None:
+        """From now on each tick looks at it, until it has been quiet for long, and no call holds of it."""
+        account.is_watched = True
         self._active.add(account)
-
-    def hurry(self) -> None:
-        """What is to be given back is wanted elsewhere: it leaves now."""
-        self._due.set()
 
     def ask(self, account: Account, least: int, most: int) -> None:
         """Asks in the background; `Account.granted` is told the answer. Asking twice is asking once."""
@@ -150,7 +147,7 @@ class LeaseDesk:
 
     def _wish(self, account: Account, least: int, most: int) -> None:
         self._wishes[account] = (least, most)
-        self._active.add(account)
+        self.watch(account)
         self._due.set()
 
     async def _register(self) -> None:
@@ -274,6 +271,7 @@ class LeaseDesk:
             returns = returns or account.back != 0
             if account.is_quiet(now_us):
                 self._active.discard(account)
+                account.is_watched = False
                 self._accounts.pop(account.key, None)
         if returns or now_us - self._seen_us > leases.HEARTBEAT_S * 1e6:
             self._due.set()

@@ -61,9 +61,6 @@ class Desk:
     def now_us(self) -> int:
         return self.world.now_us
 
-    def touch(self, account: Account) -> None:
-        """Every account is looked at in each tick here."""
-
     def ask(self, account: Account, least: int, most: int) -> None:
         self.world.later(self.world.latency_us, lambda: self.exchange(least, most))
 
