@@ -44,7 +44,7 @@ def run(stage: Stage, finding: Finding, seed: int, seconds: float) -> None:
         "seconds": report.seconds,
         "admitted": len(rows),
         "refused for now": report.refused(FOR_NOW),
-        "else": report.total("attempts") - report.total("admitted") - report.refused(FOR_NOW),
+        "left or else": report.total("attempts") - report.total("admitted") - report.refused(FOR_NOW),
         "kept waits": report.retries,
         "then admitted": report.retries_admitted,
         "of the rate": share,

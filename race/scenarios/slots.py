@@ -45,7 +45,7 @@ def run(stage: Stage, finding: Finding, seed: int, seconds: float) -> None:
         "seconds": report.seconds,
         "admitted": len(rows),
         "refused for now": report.refused(FOR_NOW),
-        "else": report.total("attempts") - report.total("admitted") - report.refused(FOR_NOW),
+        "left or else": report.total("attempts") - report.total("admitted") - report.refused(FOR_NOW),
         "most, engine": most_seen,
         "most, held": most_held,
         "most, asked": most_at_once(asked),
