@@ -69,7 +69,7 @@ class Book:
             database = Database(self._url, pool_size=1)
             try:
                 async with database.read() as session:
-                    return list((await session.execute(text(question), values)).tuples())
+                    return list((await session.execute(text(question), values)).all())
             finally:
                 await database.close()
 

@@ -106,6 +106,7 @@ class Plane:
 
     def kill(self) -> None:
         """Ends whatever still runs."""
+        self._listener.close()
         for process in self.processes:
             process.kill()
 
