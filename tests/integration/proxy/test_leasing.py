@@ -11,8 +11,8 @@ from ledger.errors import JournalFault
 from ledger.limits import EACH_USER, LimitKind, LimitWindow
 from proxy.allowances import Account, Shortage
 from proxy.leasing import LeasesUnknown
+from tests.desks import a_bench, a_limit, forget_holders, remove
 from tests.integration.ledger.balances import balance_of
-from tests.integration.proxy.desks import a_bench, a_limit, forget_holders, remove
 from tests.records import NOON_US
 
 
