@@ -36,12 +36,12 @@ class Balance:
         """What is not used for good: the free and the leased."""
         return max(0, self.max_value - self.used)
 
-    def grant(self, least: int, most: int) -> int:
-        """How much of a wish to grant: nothing, or from `least` to `most`."""
+    def grant(self, least: int, most: int, need: int = 0) -> int:
+        """How much of a wish to grant: nothing, or from `least` to `most`, and of `need` all there is."""
         assert 0 <= least <= most, (least, most)
         if self.free < least:
             return 0
-        return max(least, min(most, self.free // SHARE))
+        return max(least, min(need, most, self.free), min(most, self.free // SHARE))
 
     def granted(self, amount: int) -> "Balance":
         """After a grant."""

@@ -11,7 +11,7 @@ n * 60e6/N <= 60e6 + life_us + tolerance_us < (N + burst + 1) * 60e6/N.
 Source: ITU-T I.371 (GCRA).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 MINUTE_US: Final = 60_000_000
@@ -24,22 +24,21 @@ class Rate:
 
     per_minute: int
     burst: int
+    life_us: int = field(init=False, compare=False, repr=False)
+    """How long granted units may wait for their use."""
+    tolerance_us: int = field(init=False, compare=False, repr=False)
+    """How far `tat_us` may be ahead of the clock; at least the cost of one unit."""
+    capacity: int = field(init=False, compare=False, repr=False)
+    """The most units that one grant can have."""
 
-    @property
-    def life_us(self) -> int:
-        """How long granted units may wait for their use."""
-        return min(LIFE_US_MAX, max(1, self.burst * MINUTE_US // self.per_minute))
-
-    @property
-    def tolerance_us(self) -> int:
-        """How far `tat_us` may be ahead of the clock; at least the cost of one unit."""
-        bound = ((self.burst + 1) * MINUTE_US - 1) // self.per_minute - self.life_us
-        return max(self.cost_us(1), min(self.cost_us(self.burst), bound))
-
-    @property
-    def capacity(self) -> int:
-        """The most units that one grant can have."""
-        return max(1, self.tolerance_us * self.per_minute // MINUTE_US)
+    def __post_init__(self) -> None:
+        """What every call asks for is worked out once."""
+        life_us = min(LIFE_US_MAX, max(1, self.burst * MINUTE_US // self.per_minute))
+        bound = ((self.burst + 1) * MINUTE_US - 1) // self.per_minute - life_us
+        tolerance_us = max(self.cost_us(1), min(self.cost_us(self.burst), bound))
+        object.__setattr__(self, "life_us", life_us)
+        object.__setattr__(self, "tolerance_us", tolerance_us)
+        object.__setattr__(self, "capacity", max(1, tolerance_us * self.per_minute // MINUTE_US))
 
     def cost_us(self, units: int) -> int:
         """The time in which so many units refill, rounded up: never faster than the rate."""

@@ -20,11 +20,15 @@ class BalanceKey(NamedTuple):
 
 
 class Wish(NamedTuple):
-    """What a holder asks for: at least `least` or nothing, and no more than `most`."""
+    """What a holder asks for: at least `least` or nothing, and no more than `most`.
+
+    `need`: what of it calls wait for; beyond that it is a block ahead, which shrinks near the limit.
+    """
 
     key: BalanceKey
     least: int
     most: int
+    need: int = 0
 
 
 class Return(NamedTuple):

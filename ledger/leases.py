@@ -218,7 +218,7 @@ class _Counter:
         account = self._accounts.get(wish.key)
         if account is None:
             return Grant(wish.most)
-        granted = account.balance.grant(wish.least, wish.most)
+        granted = account.balance.grant(wish.least, wish.most, wish.need)
         account.balance = account.balance.granted(granted)
         account.held += granted
         return Grant(granted, balance=account.balance)

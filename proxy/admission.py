@@ -89,8 +89,6 @@ class Admission:
             raise LedgerUnavailable("The journal is full: no call is taken that could not be recorded.")
         if not principal.may_call(call.model):
             raise model_unknown(call.model)
-        if not principal.may_call(call.model):
-            raise model_unknown(call.model)
         if not self._backends.known(call.model):
             if not self._backends.any_healthy():
                 raise EngineUnavailable("No engine answers at the moment. Try again.")
@@ -175,7 +173,18 @@ def _standing(term: Term | None, now_us: int) -> RateStanding | None:
 class _Taking:
     """One call on its way to its hold: what it needs, first by bounds, then exactly."""
 
-    __slots__ = ("_desk", "_first", "_least", "_now_us", "_plan", "_wanted", "call", "is_exact", "need")
+    __slots__ = (
+        "_context_tokens",
+        "_desk",
+        "_first",
+        "_least",
+        "_now_us",
+        "_plan",
+        "_wanted",
+        "call",
+        "is_exact",
+        "need",
+    )
 
     def __init__(
         self, desk: LeaseDesk, plan: Plan, call: Call, body_bytes: int, context_tokens: int | None
@@ -183,20 +192,21 @@ class _Taking:
         self._desk = desk
         self._plan = plan
         self._now_us = desk.now_us()
+        self._context_tokens = context_tokens
         self.call = call
         self.is_exact = False
         self.need = Need()
         self._first = self._least = self._wanted = 0
         if plan.counts_tokens:
             prompt = bounds.prompt_tokens_max(call, body_bytes, context_tokens)
-            self._know(prompt, context_tokens)
+            self._know(prompt, 0)
             likely = self._wanted if bounds.is_bounded(call) else LIKELY_TOKENS * call.choices
             self.need.likely_prompt_tokens = -(-prompt // BYTES_PER_TOKEN)
             self.need.likely_completion_tokens = min(self._wanted, likely)
 
-    def _know(self, prompt: int, context_tokens: int | None) -> None:
-        """The bounds that follow from the prompt's length."""
-        self._wanted = bounds.completion_tokens_max(self.call, prompt if self.is_exact else 0, context_tokens)
+    def _know(self, prompt: int, prompt_min: int) -> None:
+        """The bounds that follow from the prompt's length: at most `prompt`, at least `prompt_min`."""
+        self._wanted = bounds.completion_tokens_max(self.call, prompt_min, self._context_tokens)
         choices, is_stream = self.call.choices, self.call.stream
         first = min(self._wanted, choices * (BLOCK_TOKENS + MARGIN_TOKENS)) if is_stream else self._wanted
         self._first = first
@@ -207,8 +217,9 @@ class _Taking:
     def know_prompt(self, tokens: int | None) -> None:
         """The engine has told the prompt's length, or cannot."""
         self.is_exact = True
-        if tokens is not None and tokens < self.need.prompt_tokens:
-            self.need.prompt_tokens = tokens
+        if tokens is not None:  # an answer that is capped has to fit into the context, too
+            prompt = min(tokens, self.need.prompt_tokens)
+            self._know(prompt, prompt)
 
     def short(self) -> Sequence[Term]:
         """The terms that our hands have too little for."""
@@ -239,8 +250,10 @@ class _Taking:
             elif term.account.shortage(amount, now_us) is Shortage.UNKNOWN:
                 self._desk.ask(term.account, amount, amount)
         for term, amount in zip(terms, amounts, strict=True):
-            term.account.take(amount, now_us)
-            self._desk.touch(term.account)
+            account = term.account
+            account.take(amount, now_us)
+            if not account.is_watched:
+                self._desk.watch(account)
         hold = Hold(self._desk, self._plan, terms, amounts)
         self._finish(hold)
         return hold
@@ -277,7 +290,7 @@ class _Taking:
         """A budget whose unspent rest is too little for even the least answer, if there is one."""
         prompt = self.need.prompt_tokens if self.is_exact else 1
         for term in self._plan.budgets:
-            balance = term.account.balance
+            balance = term.account.balance  # of a limit that is gone there is none
             if balance is not None and term.amount(prompt, self._least) > balance.unspent:
                 return term
         return None
@@ -290,6 +303,8 @@ class _Taking:
         fits = self._first
         need.completion_tokens = self._least
         for term in self._plan.budgets:
+            if term.account.is_gone:
+                continue
             room = term.account.remaining(self._now_us) - term.amount(need.prompt_tokens, 0)
             if term.per_completion:
                 fits = min(fits, room // term.per_completion)

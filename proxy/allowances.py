@@ -6,13 +6,15 @@ neither the database nor calls. Times are microseconds; the clock is the caller'
 
 Rules:
 
-- `available` is free in our hands. Of a consumable and of slots it never falls below zero: it is the lease.
+- `available` is free in our hands: with what calls hold it is the lease. Of a consumable and of slots it is
+  below zero only where a lease was taken from us under running calls: then nothing is taken until it is back.
 - Units of a rate wait for their use no longer than `Rate.life_us`; what is then left, and what a call held
   and did not use, goes `back`. What it used beyond its hold is a debt: a negative `back`.
 - What is used of a consumable only grows, so a need above what was ever unspent is refused for good, until
   the limit is set anew or its window ends.
 """
 
+from collections.abc import Callable
 from enum import Enum, auto
 from typing import Final
 
@@ -24,8 +26,8 @@ from ledger.limits import Limit, LimitNature
 TICK_US: Final = 250_000
 """How often demand is measured and idle allowances are looked for."""
 
-IDLE_US: Final = 400_000
-"""An allowance that nothing was taken from for so long goes back: within half a second, ticks included."""
+IDLE_US: Final = 240_000
+"""An allowance that nothing was taken from for so long goes back: within half a second, a tick included."""
 
 AHEAD_US: Final = 2_000_000
 """A block is what recent demand takes in this time; it is renewed when a quarter is left."""
@@ -57,6 +59,7 @@ class Account:
     """One balance of one limit, as far as this worker has to do with it."""
 
     __slots__ = (
+        "__weakref__",
         "_demand",
         "_expires_us",
         "_held_since_us",
@@ -64,11 +67,13 @@ class Account:
         "_taken",
         "_touched_us",
         "_unspent",
+        "_waiting",
         "available",
         "back",
         "balance",
         "in_use",
         "is_gone",
+        "is_watched",
         "key",
         "limit",
         "nature",
@@ -98,6 +103,8 @@ class Account:
         self.retry_us = 0
         """Until then the ledger need not be asked again."""
         self.told_us = 0
+        self.is_watched = False
+        """Whether the desk's ticks look at it."""
         self.is_gone = False
         """The limit has been removed: nothing is refused on its account."""
         self._unspent: int | None = None
@@ -107,6 +114,7 @@ class Account:
         self._taken = 0
         self._touched_us = 0
         self._held_since_us = 0
+        self._waiting: dict[Callable[[], None], None] = {}
 
     # For calls.
 
@@ -116,7 +124,7 @@ class Account:
             return True
         if self.rate is not None and now_us > self._expires_us:
             self._drop()
-        return self.available >= amount
+        return self.available >= amount or amount == 0
 
     def take(self, amount: int, now_us: int) -> None:
         """Takes what `can_take` said yes to."""
@@ -145,7 +153,7 @@ class Account:
         if self.rate is not None:
             self.back += held - actual
             return 0
-        covered = min(actual, held + self.available)
+        covered = max(0, min(actual, held + self.available))
         self.available += held - covered
         return covered
 
@@ -160,6 +168,10 @@ class Account:
         # What was too little for another call may do for this one.
         is_free = self.balance is not None and amount - self.available <= self.balance.free
         return Shortage.UNKNOWN if is_free else Shortage.BUSY
+
+    def await_grant(self, then: Callable[[], None]) -> None:
+        """`then` is called when the next answer grants something: before it could idle away."""
+        self._waiting[then] = None
 
     def tell_retry_us(self, amount: int, now_us: int) -> int:
         """When a refused call of a rate should come again: each one told a later turn than the last, so that
@@ -210,8 +222,9 @@ class Account:
 
         `ledger_ahead_us`: how far the ledger's clock is ahead of ours.
         """
+        waiting, self._waiting = self._waiting, {}
         if grant.is_gone:
-            self.is_gone = True
+            self.is_gone, self.balance = True, None
             return
         self.balance = grant.balance
         if self.rate is not None:
@@ -225,6 +238,8 @@ class Account:
             if asked > 0:
                 self._touched_us = now_us
             self.retry_us = 0
+            for then in waiting:
+                then()
         elif asked > 0:
             self._refused(asked, now_us)
 
@@ -241,14 +256,18 @@ class Account:
         self._drop()
 
     def lost(self) -> None:
-        """Our leases were taken for a dead worker's: nothing is in our hands any more."""
-        self.available = self.back = 0
+        """Our leases were taken for a dead worker's: running calls hold what is not on lease any more."""
+        if self.rate is None:
+            self.available, self.back = -self.in_use, 0
 
     def tick(self, now_us: int) -> int:
         """Once every TICK_US: measures demand and puts back what idles. How much to ask for; 0: nothing."""
         self._demand += (self._taken * 1_000_000 / TICK_US - self._demand) / 2
         self._pace += (self._taken * 1_000_000 / TICK_US - self._pace) / 16
         self._taken = 0
+        if self.is_gone:
+            self.available = self.back = 0
+            return 0
         idle_us = now_us - self._touched_us
         if self.rate is not None and now_us > self._expires_us:
             self._drop()
@@ -257,27 +276,36 @@ class Account:
             self._drop()
         elif self.nature is LimitNature.SLOTS and self._is_scarce and self._tenure_over(now_us):
             self._drop()
-        if idle_us >= IDLE_US or now_us < self.retry_us or self.is_gone:
+        if now_us < self.retry_us or (idle_us >= IDLE_US and not self.debt):
             return 0
         target = self.target
-        return target - self.available if self.available < target // 4 else 0
+        return target - self.available if self.debt or self.available < target // 4 else 0
 
     @property
     def target(self) -> int:
-        """How much recent demand would use up of one block."""
+        """How much recent demand would use up of one block. Before it is measured, a block doubles what was
+        taken since the last tick."""
         if self.nature is LimitNature.SLOTS:
             return 0  # what comes back is enough; more is asked for when it is needed
         span_us = AHEAD_US if self.rate is None else self.rate.life_us
-        return int(self._demand * span_us / 1_000_000)
+        return max(self._taken, int(self._demand * span_us / 1_000_000))
+
+    @property
+    def debt(self) -> int:
+        """What running calls hold and is not on lease any more."""
+        return max(0, -self.available) if self.rate is None else 0
 
     def is_quiet(self, now_us: int) -> bool:
         """Whether it has nothing to do with us any more."""
+        if self.is_gone:
+            return True
         nothing = self.available == self.in_use == self.back == self._taken == 0
         return nothing and (now_us >= self.until_us or now_us - self._touched_us > 60_000_000)
 
     def _drop(self) -> None:
-        self.back += self.available
-        self.available = 0
+        if self.available > 0:
+            self.back += self.available
+            self.available = 0
 
     @property
     def _is_scarce(self) -> bool:

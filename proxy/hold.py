@@ -6,6 +6,7 @@ Owns the running hold of a stream. Rules:
   worker's hands, without waiting, and has more leased in the background.
 - The engine runs ahead of what we have read, and goes on for a moment when it is told to stop: the last
   `margin` tokens of a hold are for that. Where they are reached and no more can be had, the stream ends.
+- What a stream asked for it takes when it comes, not at its next token: it may be a slow one.
 - A rate never ends a running answer: what it uses beyond its hold is paid back before the next call.
 - A ledger that does not answer ends no running answer either; what is used beyond the hold is posted all the
   same.
@@ -46,7 +47,6 @@ class Desk(Protocol):
     @property
     def is_away(self) -> bool: ...
     def now_us(self) -> int: ...
-    def touch(self, account: Account) -> None: ...
     def ask(self, account: Account, least: int, most: int) -> None: ...
 
 
@@ -59,8 +59,11 @@ class Hold:
     __slots__ = (
         "_amounts",
         "_choices",
+        "_completion",
         "_desk",
+        "_is_over",
         "_most",
+        "_pace",
         "_plan",
         "_prompt",
         "_since_us",
@@ -74,7 +77,9 @@ class Hold:
         self._plan = plan
         self._terms = terms
         self._amounts = amounts
-        self._prompt = self._choices = 0
+        self._prompt = self._completion = self._choices = 0
+        self._is_over = False
+        self._pace = 0.0
         self._since_us = 0
         self._most = self.covered = self.trigger = NEVER
 
@@ -93,10 +98,15 @@ class Hold:
         now_us = self._desk.now_us()
         if not self._since_us:
             self._since_us = now_us
-        pace = completion_tokens / max(now_us - self._since_us, PACE_US_MIN) * 1e6
+        self._pace = completion_tokens / max(now_us - self._since_us, PACE_US_MIN) * 1e6
+        self._prompt = prompt_tokens or self._prompt
+        self._completion = completion_tokens
+        return self._cover(now_us)
+
+    def _cover(self, now_us: int) -> bool:
+        completion_tokens, pace = self._completion, self._pace
         margin = self._choices * MARGIN_TOKENS + int(pace * MARGIN_SECONDS)
         ahead = max(self._choices * BLOCK_TOKENS, int(pace * AHEAD_SECONDS))
-        self._prompt = prompt_tokens or self._prompt
         wanted = min(self._most, completion_tokens + margin + ahead)
         short = self._extend(wanted, completion_tokens + margin, now_us)
         if self.covered >= self._most:
@@ -114,20 +124,20 @@ class Hold:
 
     def settle(self, usage: Usage) -> tuple[Charge, ...]:
         """The call has ended: gives back what it did not use; what of it our leases cover."""
+        self._is_over = True
         charges = []
         for term, amount in zip(self._terms, self._amounts, strict=True):
-            key = term.account.key
             covered = term.account.settle(amount, term.actual(usage))
             if covered:
+                key = term.account.key
                 charges.append(Charge(key.limit_id, key.end_user, key.window_us, covered))
-            self._desk.touch(term.account)
         return tuple(charges)
 
     def release(self) -> None:
         """The call came to nothing: gives all back."""
+        self._is_over = True
         for term, amount in zip(self._terms, self._amounts, strict=True):
             term.account.settle(amount, 0)
-            self._desk.touch(term.account)
 
     def _extend(self, wanted: int, safe: int, now_us: int) -> list[Shortage]:
         """Covers as much of `wanted` as our hands have, asks for the rest, and says why any is lacking.
@@ -137,7 +147,7 @@ class Hold:
         """
         fits = wanted
         for term, held in zip(self._terms, self._amounts, strict=True):
-            if term.is_budget and term.per_completion:
+            if term.is_budget and term.per_completion and not term.account.is_gone:
                 room = held + term.account.available - term.amount(self._prompt, 0)
                 fits = min(fits, max(0, room // term.per_completion))
         self._reshape(fits, now_us)
@@ -146,23 +156,28 @@ class Hold:
         short = []
         few_tokens = self._choices * MARGIN_TOKENS + max(0, safe - self.covered)
         for term in self._plan.budgets:
-            lacks = (wanted - self.covered) * term.per_completion - term.account.available
-            if lacks > 0:
-                account = term.account
+            account = term.account
+            lacks = (wanted - self.covered) * term.per_completion - account.available
+            if lacks > 0 and not account.is_gone:
                 few = min(lacks, few_tokens * term.per_completion)
                 reason = account.shortage(account.available + few, now_us)
                 short.append(reason)
                 if reason is Shortage.UNKNOWN:
+                    account.await_grant(self._go_on)
                     self._desk.ask(account, few, lacks)
         return short
+
+    def _go_on(self) -> None:
+        """Something of what was asked for has come."""
+        if not self._is_over:
+            self._cover(self._desk.now_us())
 
     def _reshape(self, covered: int, now_us: int) -> None:
         """Changes what is held to the true prompt and `covered` tokens, as far as our hands allow."""
         for place, term in enumerate(self._terms):
-            if term.is_budget:
+            if term.is_budget and not term.account.is_gone:
                 change = term.amount(self._prompt, covered) - self._amounts[place]
                 change = min(change, term.account.available)
                 term.account.change(change, now_us)
                 self._amounts[place] += change
-                self._desk.touch(term.account)
         self.covered = covered

@@ -8,19 +8,23 @@ exchange that may be under way. Knows nothing of calls. Rules:
 - Wishes of calls that wait leave at once; what is only renewed or given back leaves at the next tick.
 - Nothing waits for a database that does not answer: the wait has an end, and a failed exchange is not tried
   again within RETRY_SECONDS.
-- A holder that was given up for dead registers anew, with empty hands.
+- A holder that was given up for dead registers anew, with empty hands; what its running calls hold is
+  leased again.
+- Where it is in doubt which slots are ours (the ledger has not heard of us for long, or a grant's answer was
+  lost), all go back and those in use are leased again, in one exchange.
+- An account lives as long as a plan, a running call or an exchange has to do with it.
 """
 
 import asyncio
 import logging
 import socket
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from typing import Final
+from weakref import WeakValueDictionary
 
 from ledger import leases
 from ledger.database import Database
-from ledger.errors import DatabaseFault
+from ledger.errors import DatabaseFault, JournalFault
 from ledger.lease_terms import BalanceKey, Return, Wish
 from ledger.leases import HolderUnknown
 from ledger.limits import Limit, LimitNature
@@ -30,9 +34,18 @@ PATIENCE_SECONDS: Final = 5.0
 """How long a call waits for an exchange."""
 
 RETRY_SECONDS: Final = 0.5
+EVERYTHING: Final = 1 << 62
+"""A return of so much is one of all that the holder has."""
+
 STOP_SECONDS: Final = 3.0
 
 _log = logging.getLogger("metergate.leasing")
+
+
+_Wished = tuple[int, int, int]
+"""Of one account: the least that is of use to who was first, what all who wait need, the most."""
+
+_NONE: Final[_Wished] = (0, 0, 0)
 
 
 class LeasesUnknown(Exception):
@@ -55,9 +68,9 @@ class LeaseDesk:
         self._clock = now_us
         self._on_holder = on_holder
         self._on_exchange = on_exchange
-        self._accounts: dict[BalanceKey, Account] = {}
+        self._accounts: WeakValueDictionary[BalanceKey, Account] = WeakValueDictionary()
         self._active: set[Account] = set()
-        self._wishes: dict[Account, tuple[int, int]] = {}
+        self._wishes: dict[Account, _Wished] = {}
         self._round: asyncio.Future[None] | None = None
         self._due = asyncio.Event()
         self._urgent = False
@@ -67,6 +80,8 @@ class LeaseDesk:
         self._turn = 0
         self._unsure: list[tuple[Account, int]] | None = None
         """What went back in an exchange that may or may not have been committed."""
+        self._is_in_doubt = False
+        """Which slots are ours."""
         self._tasks: list[asyncio.Task[None]] = []
         self.holder_id = ""
 
@@ -87,9 +102,8 @@ class LeaseDesk:
             async with asyncio.timeout(STOP_SECONDS), self._exchanging:
                 for task in self._tasks:
                     task.cancel()
-                for account in self._accounts.values():
+                for account in self._active:
                     account.give_up()
-                    self._active.add(account)
                 self._wishes.clear()
                 await self._exchange()
         except (DatabaseFault, HolderUnknown, TimeoutError) as fault:
@@ -107,21 +121,18 @@ class LeaseDesk:
             account = self._accounts[key] = Account(limit, key, until_us)
         elif account.limit != limit:
             account.set_anew(limit)
-            self.touch(account)
+            self.watch(account)
         return account
 
-    def touch(self, account: Account) -> None:
-        """Something was taken from it or put back: it is looked at with the next ticks."""
+    def watch(self, account: Account) -> None:
+        """From now on each tick looks at it, until it has been quiet for long, and no call holds of it."""
+        account.is_watched = True
         self._active.add(account)
-
-    def hurry(self) -> None:
-        """What is to be given back is wanted elsewhere: it leaves now."""
-        self._due.set()
 
     def ask(self, account: Account, least: int, most: int) -> None:
         """Asks in the background; `Account.granted` is told the answer. Asking twice is asking once."""
-        first, known = self._wishes.get(account, (least, 0))
-        self._wish(account, first, max(known, most))
+        first, need, known = self._wishes.get(account, _NONE)
+        self._wish(account, first or least, max(need, least), max(known, most))
 
     async def fetch(self, wishes: Iterable[tuple[Account, int, int]]) -> None:
         """Asks for (account, least, most), and waits for the answers. Raises LeasesUnknown.
@@ -131,8 +142,8 @@ class LeaseDesk:
         if self.now_us() < self._failed_until_us:
             raise LeasesUnknown
         for account, least, most in wishes:
-            first, known = self._wishes.get(account, (least, 0))
-            self._wish(account, first or least, known + most)
+            first, need, known = self._wishes.get(account, _NONE)
+            self._wish(account, first or least, need + least, known + most)
         if self._round is None:
             self._round = asyncio.get_running_loop().create_future()
         try:
@@ -148,9 +159,9 @@ class LeaseDesk:
 
     # Within.
 
-    def _wish(self, account: Account, least: int, most: int) -> None:
-        self._wishes[account] = (least, most)
-        self._active.add(account)
+    def _wish(self, account: Account, least: int, need: int, most: int) -> None:
+        self._wishes[account] = (least, need, most)
+        self.watch(account)
         self._due.set()
 
     async def _register(self) -> None:
@@ -166,60 +177,81 @@ class LeaseDesk:
             await self._due.wait()
             self._due.clear()
             done, self._round = self._round, None
-            wished = list(self._wishes)
-            try:
-                async with self._exchanging:
-                    await self._exchange()
-                if self._failed_until_us:
-                    _log.warning("leases are granted again")
-                self._failed_until_us = 0
-            except HolderUnknown:
-                await self._become_anew()
-                failed = True
-            except DatabaseFault as fault:
-                if not self._failed_until_us:
-                    _log.warning("no leases: %s", fault)
-                failed = True
-            except Exception:
-                _log.exception("an exchange of leases failed")
-                failed = True
-            else:
-                failed = False
-            if failed:
-                self._failed_until_us = self.now_us() + int(RETRY_SECONDS * 1e6)
-                for account in wished:
-                    self._wishes.pop(account, None)
+            is_done = self.now_us() >= self._failed_until_us and await self._attempt()
+            if not is_done:
+                self._wishes.clear()  # who still wants something says so again
             if done is not None and not done.done():
-                if failed:
+                if is_done:
+                    done.set_result(None)
+                else:
                     done.set_exception(LeasesUnknown())
                     done.exception()  # somebody may have stopped waiting
-                else:
-                    done.set_result(None)
 
-    async def _become_anew(self) -> None:
+    async def _attempt(self) -> bool:
+        """One exchange; whether it was made."""
+        wait_us = int(RETRY_SECONDS * 1e6)
+        try:
+            async with self._exchanging:
+                await self._exchange()
+            if self._failed_until_us:
+                _log.warning("leases are granted again")
+            self._failed_until_us = 0
+            return True
+        except HolderUnknown:
+            if await self._become_anew():
+                wait_us = 0
+                self._due.set()
+        except DatabaseFault as fault:
+            if not self._failed_until_us:
+                _log.warning("no leases: %s", fault)
+        except Exception:
+            _log.exception("an exchange of leases failed")
+        self._failed_until_us = self.now_us() + wait_us
+        return False
+
+    async def _become_anew(self) -> bool:
+        """Whether we are somebody again."""
         _log.warning("this worker was given up for dead and its leases were taken: it begins anew")
-        for account in self._accounts.values():
+        for account in self._active:
             account.lost()
         self._turn, self._unsure = 0, None
-        with suppress(DatabaseFault):
+        try:
             await self._register()
+        except (DatabaseFault, JournalFault) as fault:
+            _log.warning("it cannot begin: %s", fault)
+            return False
+        return True
 
     async def _exchange(self) -> None:
         """What is to go back, and what is wished for; first an exchange whose answer was lost, once more."""
+        if self._silent_us > leases.LEASES_LOST_S * 1e6:
+            raise HolderUnknown("silent for too long")
         while self._unsure is not None:
             unsure, self._unsure = self._unsure, None
             await self._turn_of({}, unsure)
         wishes, self._wishes = self._wishes, {}
+        for account in self._active:
+            if account.debt and account not in wishes:
+                wishes[account] = (0, account.debt, account.debt)
         returned = [
             (account, account.back) for account in self._active if account.back and not account.is_gone
         ]
         for account, _ in returned:
             account.back = 0
-        await self._turn_of(wishes, returned)
+        is_in_doubt, self._is_in_doubt = self._is_in_doubt, False
+        if is_in_doubt:
+            slots = [account for account in self._active if account.nature is LimitNature.SLOTS]
+            for account in slots:
+                _, need, most = wishes.get(account, _NONE)
+                wishes[account] = (0, max(need, account.in_use), max(most, account.in_use))
+            returned += [(account, EVERYTHING) for account in slots]
+        try:
+            await self._turn_of(wishes, returned)
+        except BaseException:
+            self._is_in_doubt |= is_in_doubt
+            raise
 
-    async def _turn_of(
-        self, wishes: dict[Account, tuple[int, int]], returned: list[tuple[Account, int]]
-    ) -> None:
+    async def _turn_of(self, wishes: dict[Account, _Wished], returned: list[tuple[Account, int]]) -> None:
         """One transaction. Where it fails, nobody knows whether it was committed: it is `_unsure`."""
         sent_us = self.now_us()
         try:
@@ -227,7 +259,7 @@ class LeaseDesk:
                 answer = await leases.exchange(
                     session,
                     self.holder_id,
-                    [Wish(account.key, *wish) for account, wish in wishes.items()],
+                    [Wish(account.key, least, most, need) for account, (least, need, most) in wishes.items()],
                     [Return(account.key, amount) for account, amount in returned],
                     sent_us,
                     self._turn + 1,
@@ -239,22 +271,27 @@ class LeaseDesk:
         self._on_exchange(True)
         self._turn += 1
         now_us = self.now_us()
-        if now_us - self._seen_us > leases.SLOTS_LOST_S * 1e6:
-            self._drop_slots()
-        self._seen_us = now_us
-        if answer.is_repeated:
-            return
+        self._seen_us, silent_us = now_us, self._silent_us
         ahead_us = answer.now_us - sent_us
-        for (account, (least, _)), grant in zip(wishes.items(), answer.grants, strict=True):
+        for (account, (least, _, _)), grant in zip(
+            wishes.items(), answer.grants, strict=not answer.is_repeated
+        ):
             account.granted(grant, least, sent_us, now_us, ahead_us)
-            if account.is_gone:
-                self._accounts.pop(account.key, None)
+        if answer.is_repeated or silent_us > leases.SLOTS_LOST_S * 1e6:
+            self._doubt_slots()
 
-    def _drop_slots(self) -> None:
-        """We were silent for so long that others may have our slots."""
-        for account in self._accounts.values():
+    @property
+    def _silent_us(self) -> int:
+        """How long the ledger has not heard of us."""
+        return self.now_us() - self._seen_us
+
+    def _doubt_slots(self) -> None:
+        """Others may have our slots, or we one that we do not know of: we have none until it is clear."""
+        self._is_in_doubt = True
+        for account in self._active:
             if account.nature is LimitNature.SLOTS:
                 account.lost()
+        self._due.set()
 
     async def _tick_forever(self) -> None:
         while True:
@@ -263,17 +300,20 @@ class LeaseDesk:
 
     def _tick(self) -> None:
         now_us = self.now_us()
-        if now_us - self._seen_us > leases.LEASES_LOST_S * 1e6:
-            for account in self._accounts.values():
-                account.lost()  # we were silent for so long that others may have it
-        returns = False
+        is_away = now_us < self._failed_until_us
+        if self._silent_us > leases.LEASES_LOST_S * 1e6:
+            for account in self._active:
+                account.lost()
+        elif self._silent_us > leases.SLOTS_LOST_S * 1e6 and not self._is_in_doubt:
+            self._doubt_slots()
+        is_due = self._failed_until_us > 0 or self._silent_us > leases.HEARTBEAT_S * 1e6
         for account in list(self._active):
             wanted = account.tick(now_us)
-            if wanted > 0 and now_us >= self._failed_until_us:
+            if wanted > 0 and not is_away:
                 self.ask(account, 0, wanted)
-            returns = returns or account.back != 0
+            is_due = is_due or account.back != 0
             if account.is_quiet(now_us):
                 self._active.discard(account)
-                self._accounts.pop(account.key, None)
-        if returns or now_us - self._seen_us > leases.HEARTBEAT_S * 1e6:
+                account.is_watched = False
+        if is_due and not is_away:
             self._due.set()

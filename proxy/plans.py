@@ -64,7 +64,8 @@ class Term:
         whole burst needs a full bucket.
         """
         if self.account.rate is None:
-            return self.amount(need.prompt_tokens, need.completion_tokens)
+            tokens = need.prompt_tokens * self.per_prompt + need.completion_tokens * self.per_completion
+            return self.base + tokens
         likely = self.amount(need.likely_prompt_tokens, need.likely_completion_tokens)
         return min(likely, self.account.rate.capacity)
 

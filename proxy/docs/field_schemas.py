@@ -149,7 +149,7 @@ FIELDS: Final[dict[str, Schema]] = {
     "logit_bias": _object("Token id to bias, from -100 to 100.", additionalProperties={"type": "number"}),
     "add_special_tokens": _flag("Add the model's special tokens (such as its first) to the prompt."),
     "echo": _flag("Put the prompt before the answer."),
-    "user": _text("Your own name for whom the call is made. Not kept."),
+    "user": _text("Your own name for whom the call is made: kept with its usage, for limits of end users."),
     "logprobs": _flag("Tell the likelihood of each token."),
     "top_logprobs": _whole("Tell this many likeliest alternatives to each token."),
     "prompt_logprobs": _whole("The same for the tokens of the prompt."),

@@ -17,6 +17,7 @@ from tests.acceptance import running
 from tests.acceptance.running import Engine, Metergate
 
 CANARY = "canary7Q2xv"
+END_USER = "enduser5K8wz"  # a name that the ledger keeps, for limits of end users: nothing else may
 WRONG_KEYS = (f"sk-mg-{CANARY}", f"sk-mg-{CANARY:0<49}", f"Bearer-{CANARY}")
 # Of the data folder's files these two hold secrets, which is what they are for.
 KEPT_SECRETS = {"secret.key", "first-run.json"}
@@ -43,7 +44,7 @@ def paced(engine: Engine, tmp_path: Path) -> Iterator[Engine]:
 
 def chat(model: str, **more: Any) -> dict[str, Any]:
     said = [{"role": "system", "content": CANARY}, {"role": "user", "content": f"say {CANARY}"}]
-    return {"model": model, "messages": said, "max_tokens": 30, "user": CANARY, "stop": [CANARY], **more}
+    return {"model": model, "messages": said, "max_tokens": 30, "user": END_USER, "stop": [CANARY], **more}
 
 
 def bodies(engine: Engine) -> list[tuple[str, bytes]]:
@@ -141,3 +142,6 @@ def test_neither_texts_nor_secrets_are_written_down(engine: Engine, paced: Engin
         if secret.encode() in content
     ]
     assert not found
+    told = {name for name, content in searched.items() if END_USER.encode() in content}
+    assert told
+    assert {name for name in told if "metergate.db" not in name and "/journal/" not in name} == set()

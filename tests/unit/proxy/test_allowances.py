@@ -233,7 +233,9 @@ def test_slots_come_back_to_the_worker_and_in_time_to_others() -> None:
     assert not account.can_take(1, NOW_US)
     assert account.settle(1, 1) == 0
     assert account.can_take(1, NOW_US)
-    account.tick(NOW_US + TICK_US)
-    assert account.available == 1
-    account.tick(NOW_US + 2 * TICK_US)
+    for tick in (1, 2):
+        assert (account.available, account.back) == (1, 0)
+        account.take(1, NOW_US + tick * TICK_US - 1)  # never idle
+        account.settle(1, 1)
+        account.tick(NOW_US + tick * TICK_US)
     assert (account.available, account.back) == (0, 1)

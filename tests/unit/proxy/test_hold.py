@@ -61,9 +61,6 @@ class Desk:
     def now_us(self) -> int:
         return self.world.now_us
 
-    def touch(self, account: Account) -> None:
-        """Every account is looked at in each tick here."""
-
     def ask(self, account: Account, least: int, most: int) -> None:
         self.world.later(self.world.latency_us, lambda: self.exchange(least, most))
 
@@ -250,3 +247,33 @@ def test_a_settled_hold_charges_what_was_used(usage: Usage) -> None:
     uncached = usage.prompt_tokens - usage.cached_prompt_tokens
     assert charge.amount == uncached * 300 + usage.cached_prompt_tokens * 100 + 5 * 900 + 2_000_000
     assert desk.account.in_use == 0
+
+
+@pytest.mark.parametrize("pace_us", [200_000, 1_000_000, 3_000_000])
+def test_a_slow_stream_is_not_ended_while_there_is_budget(pace_us: int) -> None:
+    """Guards against grants that idle away before the next token, until the stream is ended."""
+    world = World(100_000, 5_000)
+    desk = Desk(world)
+    stream = Stream(desk, pace_us=pace_us, read_us=pace_us, stop_us=0, most=300)
+    assert stream.begin()
+    world.later(TICK_US, desk.tick)
+    world.run()
+    assert stream.used == 300
+    assert world.balance.leased == 0
+
+
+def test_a_removed_limit_ends_no_stream() -> None:
+    """Guards against an answer cut short by a limit that is no more."""
+    world = World(100_000, 5_000)
+    desk = Desk(world)
+    stream = Stream(desk, pace_us=10_000, read_us=10_000, stop_us=0, most=600)
+    assert stream.begin()
+
+    def gone(least: int, most: int) -> None:
+        desk.account.granted(Grant(most), least, world.now_us, world.now_us, 0)
+
+    desk.exchange = gone  # type: ignore[method-assign]
+    world.later(TICK_US, desk.tick)
+    world.run()
+    assert stream.stopped_us is None
+    assert stream.made() == 600
