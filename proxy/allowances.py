@@ -281,6 +281,15 @@ class Account:
         target = self.target
         return target - self.available if self.debt or self.available < target // 4 else 0
 
+    def top_up(self, now_us: int) -> int:
+        """How much to ask for where the ledger is asked for others anyway: more of a block than a quarter is
+        gone.
+        """
+        if now_us < self.retry_us or now_us - self._touched_us >= IDLE_US or self.is_gone:
+            return 0
+        target = self.target
+        return target - self.available if self.available * 4 < target * 3 else 0
+
     @property
     def target(self) -> int:
         """How much recent demand would use up of one block. Before it is measured, a block doubles what was

@@ -33,6 +33,9 @@ from proxy.allowances import TICK_US, Account
 PATIENCE_SECONDS: Final = 5.0
 """How long a call waits for an exchange."""
 
+CALM_HEARTBEAT_S: Final = 30.0
+"""How often a worker without slots says that it lives: nobody takes its other leases for ten minutes."""
+
 RETRY_SECONDS: Final = 0.5
 EVERYTHING: Final = 1 << 62
 """A return of so much is one of all that the holder has."""
@@ -272,18 +275,27 @@ class LeaseDesk:
         self._turn += 1
         now_us = self.now_us()
         self._seen_us, silent_us = now_us, self._silent_us
+        is_doubtful = silent_us > leases.SLOTS_LOST_S * 1e6 and self._has_slots
         ahead_us = answer.now_us - sent_us
         for (account, (least, _, _)), grant in zip(
             wishes.items(), answer.grants, strict=not answer.is_repeated
         ):
             account.granted(grant, least, sent_us, now_us, ahead_us)
-        if answer.is_repeated or silent_us > leases.SLOTS_LOST_S * 1e6:
+        if answer.is_repeated or is_doubtful:
             self._doubt_slots()
 
     @property
     def _silent_us(self) -> int:
         """How long the ledger has not heard of us."""
         return self.now_us() - self._seen_us
+
+    @property
+    def _has_slots(self) -> bool:
+        """Whether others wait for our slots when we fall silent."""
+        return any(
+            account.nature is LimitNature.SLOTS and (account.in_use or account.available)
+            for account in self._active
+        )
 
     def _doubt_slots(self) -> None:
         """Others may have our slots, or we one that we do not know of: we have none until it is clear."""
@@ -304,16 +316,20 @@ class LeaseDesk:
         if self._silent_us > leases.LEASES_LOST_S * 1e6:
             for account in self._active:
                 account.lost()
-        elif self._silent_us > leases.SLOTS_LOST_S * 1e6 and not self._is_in_doubt:
+        elif self._silent_us > leases.SLOTS_LOST_S * 1e6 and self._has_slots and not self._is_in_doubt:
             self._doubt_slots()
-        is_due = self._failed_until_us > 0 or self._silent_us > leases.HEARTBEAT_S * 1e6
+        heartbeat_s = leases.HEARTBEAT_S if self._has_slots else CALM_HEARTBEAT_S
+        is_due = self._failed_until_us > 0 or self._silent_us > heartbeat_s * 1e6
         for account in list(self._active):
             wanted = account.tick(now_us)
             if wanted > 0 and not is_away:
                 self.ask(account, 0, wanted)
-            is_due = is_due or account.back != 0
+            is_due = is_due or account.back != 0 or wanted > 0
             if account.is_quiet(now_us):
                 self._active.discard(account)
                 account.is_watched = False
         if is_due and not is_away:
+            for account in self._active:
+                if (more := account.top_up(now_us)) > 0:
+                    self.ask(account, 0, more)
             self._due.set()
