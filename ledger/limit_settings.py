@@ -20,12 +20,13 @@ from ledger.errors import NotFound, Refused
 from ledger.ids import new_id
 from ledger.lease_terms import BalanceKey
 from ledger.limits import EACH_USER, FOREVER_US, Limit, LimitKind, LimitNature, LimitWindow
+from ledger.record import END_USER_CHARS_MAX
 from ledger.reports import UsageFilter, usage_totals
 from ledger.tables.limits import Lease, LimitBalance, LimitEvent, LimitRate, UsageLimit
 
 SET: Final = "limit.set"
 REMOVED: Final = "limit.removed"
-NAME_CHARS_MAX: Final = 512  # of a model or an end user; vLLM takes paths as model names
+MODEL_CHARS_MAX: Final = 512  # vLLM takes paths as model names
 STANDINGS_MAX: Final = 1000  # end users of one limit, those who used most: a page for people, not a report
 
 
@@ -72,8 +73,8 @@ async def set_limit(
     Raises NotFound for the scope, Refused for what does not go together (`ledger.limits.check`).
     """
     limits.check(kind, window, max_value, burst, end_user)
-    _check_name("model", model)
-    _check_name("end user", end_user)
+    _check_name("model", model, MODEL_CHARS_MAX)
+    _check_name("end user", end_user, END_USER_CHARS_MAX)
     await book_lock.take(session)
     tenant_id, project_id, api_key_id = await _ids(session, scope)
     query = select(UsageLimit).where(
@@ -308,6 +309,6 @@ def _limit(row: UsageLimit) -> Limit:
     )
 
 
-def _check_name(what: str, name: str | None) -> None:
-    if name is not None and not (0 < len(name) <= NAME_CHARS_MAX and name.isprintable()):
-        raise Refused(f"the name of a {what} has 1 to {NAME_CHARS_MAX} printable characters")
+def _check_name(what: str, name: str | None, chars_max: int) -> None:
+    if name is not None and not (0 < len(name) <= chars_max and name.isprintable()):
+        raise Refused(f"the name of the {what} has 1 to {chars_max} printable characters")

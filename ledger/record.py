@@ -12,6 +12,9 @@ import msgspec
 
 from ledger.usage import Usage, UsageSource
 
+END_USER_CHARS_MAX = 200
+"""What is kept of an app's own user: as long a name as any id."""
+
 
 class Ending(StrEnum):
     """How a call ended."""

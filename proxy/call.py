@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from ledger.record import END_USER_CHARS_MAX
 from proxy.endpoints import CHAT, COMPLETIONS, EMBEDDINGS, GENERATE, Endpoint
 from proxy.errors import BodyUnreadable, FieldMissing, FieldRefused
 from proxy.fields import Limits, prompts_in
@@ -19,8 +20,6 @@ from proxy.stream import UsageWish
 
 _decode: Final = msgspec.json.Decoder().decode
 _encode: Final = msgspec.json.Encoder().encode
-
-END_USER_CHARS_MAX: Final = 200
 
 COMPLETIONS_DEFAULT_TOKENS: Final = 16
 """`max_tokens` of /v1/completions where it is not given, in vLLM as at OpenAI."""

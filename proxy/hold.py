@@ -20,8 +20,10 @@ from ledger.usage import Usage
 from proxy.allowances import Account, Shortage
 from proxy.plans import Plan, Term
 
-BLOCK_TOKENS: Final = 64
-"""What a stream holds ahead for each choice, at least."""
+BLOCK_TOKENS: Final = 160
+"""What a stream holds ahead for each choice, at least: what 500 tokens a second make in MARGIN_SECONDS, since
+the pace of a new stream is not known.
+"""
 
 AHEAD_SECONDS: Final = 1.5
 """What it holds ahead at the pace it has: longer than the ledger takes to grant more."""

@@ -25,9 +25,8 @@ from ledger.journal.flight import (
     read_flight,
     state_of,
 )
-from ledger.record import CallRecord, Charge, Ending
+from ledger.record import END_USER_CHARS_MAX, CallRecord, Charge, Ending
 from ledger.usage import UsageSource
-from proxy.call import END_USER_CHARS_MAX
 from tests.records import NOON_US, a_record
 
 SLOTS = 3
