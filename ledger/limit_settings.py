@@ -20,13 +20,13 @@ from ledger.errors import NotFound, Refused
 from ledger.ids import new_id
 from ledger.lease_terms import BalanceKey
 from ledger.limits import EACH_USER, FOREVER_US, Limit, LimitKind, LimitNature, LimitWindow
+from ledger.prices import MODEL_CHARS_MAX
 from ledger.record import END_USER_CHARS_MAX
 from ledger.reports import UsageFilter, usage_totals
 from ledger.tables.limits import Lease, LimitBalance, LimitEvent, LimitRate, UsageLimit
 
 SET: Final = "limit.set"
 REMOVED: Final = "limit.removed"
-MODEL_CHARS_MAX: Final = 512  # vLLM takes paths as model names
 STANDINGS_MAX: Final = 1000  # end users of one limit, those who used most: a page for people, not a report
 
 

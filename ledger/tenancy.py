@@ -111,9 +111,7 @@ async def set_project_models(
 ) -> Project:
     """Say which models the keys of a project may call; None is every model. Raises NotFound."""
     project = await get_project(session, project_id)
-    if project.model_permissions != permissions:
-        project.model_permissions = permissions
-        await changes.append(session, "project.models_changed", project.id, now_us)
+    await _restrict(session, project, "model_permissions", permissions, "project.models_changed", now_us)
     return project
 
 
@@ -201,18 +199,14 @@ async def set_key_models(
 ) -> ApiKey:
     """Say which models a key may call; None is every model its project may call. Raises NotFound."""
     key = await get_api_key(session, key_id)
-    if key.model_permissions != permissions:
-        key.model_permissions = permissions
-        await changes.append(session, "key.models_changed", key.id, now_us)
+    await _restrict(session, key, "model_permissions", permissions, "key.models_changed", now_us)
     return key
 
 
 async def set_key_scopes(session: AsyncSession, key_id: str, scopes: KeyScopes | None, now_us: int) -> ApiKey:
     """Say which endpoints a key may call; None is every one. Raises NotFound."""
     key = await get_api_key(session, key_id)
-    if key.scopes != scopes:
-        key.scopes = scopes
-        await changes.append(session, "key.scopes_changed", key.id, now_us)
+    await _restrict(session, key, "scopes", scopes, "key.scopes_changed", now_us)
     return key
 
 
@@ -221,9 +215,7 @@ async def set_key_networks(
 ) -> ApiKey:
     """Say from which addresses a key may be used; None is from everywhere. Raises NotFound."""
     key = await get_api_key(session, key_id)
-    if key.networks != networks:
-        key.networks = networks
-        await changes.append(session, "key.networks_changed", key.id, now_us)
+    await _restrict(session, key, "networks", networks, "key.networks_changed", now_us)
     return key
 
 
@@ -276,6 +268,15 @@ async def revoke_admin_key(session: AsyncSession, key_id: str, now_us: int) -> A
         key.state = KeyState.REVOKED
         await changes.append(session, "admin_key.revoked", key.id, now_us)
     return key
+
+
+async def _restrict(
+    session: AsyncSession, row: Project | ApiKey, column: str, value: object, kind: str, now_us: int
+) -> None:
+    """Sets what a project or key is restricted to; `kind` is told to the workers where that is a change."""
+    if getattr(row, column) != value:
+        setattr(row, column, value)
+        await changes.append(session, kind, row.id, now_us)
 
 
 async def _set_key_state(session: AsyncSession, key: ApiKey, state: KeyState, now_us: int) -> ApiKey:
