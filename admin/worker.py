@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from admin.config import AdminSettings
-from ledger import lifeline
+from ledger import lifeline, past_windows
 from ledger.database import Database
 from ledger.errors import LedgerError
 from ledger.partitions import ensure_partitions
@@ -27,6 +27,8 @@ PARTITIONS_SECONDS = 3600.0
 """How often to look whether PostgreSQL has the partitions of the months to come: they are made months ahead,
 so that many turns may fail before a row misses its own.
 """
+PAST_WINDOWS_SECONDS = 3600.0
+"""How often limits' windows long past are cleared away: a little each time."""
 CONNECTIONS = 2
 
 _log = logging.getLogger("metergate.worker")
@@ -59,7 +61,14 @@ class BackgroundWorker:
             async with database.write() as session:
                 await ensure_partitions(session, self._now_us())
 
-        jobs = [Job("the schema check", SCHEMA_SECONDS, database.check)]
+        async def clear_past_windows() -> None:
+            async with database.write() as session:
+                await past_windows.clear(session, self._now_us())
+
+        jobs = [
+            Job("the schema check", SCHEMA_SECONDS, database.check),
+            Job("limits' windows long past", PAST_WINDOWS_SECONDS, clear_past_windows),
+        ]
         if not database.is_sqlite:
             jobs.append(Job("the monthly partitions", PARTITIONS_SECONDS, make_partitions))
         try:

@@ -3,7 +3,7 @@
 For each consumable limit, hard or soft, that holds for a call: what the call used is added to `used`, in the
 window that the call started in. What the call was charged goes off its worker's lease and off `leased`. A
 worker that has ended gives back all it has, after the records before its end. So `used` is always the sum
-over the usage rows, and a duplicate, which is no new row, moves nothing.
+over the usage rows, and a duplicate, which is no new row, moves nothing. Windows long past have no balance.
 
 Sums are made here, and balances are changed once for each batch, however many calls are in it.
 """
@@ -21,6 +21,7 @@ from ledger.lease_rows import Lease
 from ledger.lease_terms import BalanceKey
 from ledger.limit_rows import limit_of, selected
 from ledger.limits import Limit, LimitKind, LimitWindow
+from ledger.past_windows import is_past
 from ledger.record import Charge
 
 
@@ -75,7 +76,7 @@ async def move(
     `charges` are of holders, by their id; those on a limit that was removed are forgotten.
     """
     by_id = {limit.id: limit for limit in limits}
-    used = _used(limits, uses)
+    used = {key: amount for key, amount in _used(limits, uses).items() if not is_past(key.window_us, now_us)}
     charged: dict[tuple[str, BalanceKey], int] = defaultdict(int)
     for holder_id, charge in charges:
         if charge.limit_id in by_id:
