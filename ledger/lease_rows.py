@@ -120,6 +120,18 @@ _SET_LEASES: Final = Statement(
     " ON CONFLICT (holder_id, limit_id, end_user, window_us) DO UPDATE SET held = excluded.held",
     {**_LEASE, "held": "numeric"},
 )
+_ADD_LEASES: Final = Statement(
+    "INSERT INTO lease (holder_id, limit_id, end_user, window_us, held, granted, granted_turn)"
+    " SELECT holder_id, limit_id, end_user, window_us, held, granted, granted_turn FROM {given} WHERE true"
+    " ON CONFLICT (holder_id, limit_id, end_user, window_us) DO UPDATE SET"
+    " held = excluded.held, granted = excluded.granted, granted_turn = excluded.granted_turn",
+    {**_LEASE, "held": "numeric", "granted": "numeric", "granted_turn": "numeric"},
+)
+_GRANTED: Final = Statement(
+    "SELECT lease.limit_id, lease.end_user, lease.window_us, lease.granted"
+    " FROM {given} JOIN lease ON lease.holder_id = given.id AND lease.granted_turn = given.turn",
+    {**_ID, "turn": "numeric"},
+)
 _DROP_LEASES: Final = Statement(
     "DELETE FROM lease WHERE (holder_id, limit_id, end_user, window_us) IN"
     " (SELECT holder_id, limit_id, end_user, window_us FROM {given})"
@@ -318,6 +330,20 @@ async def set_leases(connection: AsyncConnection, leases: Iterable[Lease]) -> No
         await _SET_LEASES.change(connection, kept)
     if gone := [row[:-1] for row in rows if not row[-1]]:
         await _DROP_LEASES.change(connection, gone)
+
+
+async def add_to_leases(connection: AsyncConnection, grants: Iterable[tuple[Lease, int]], turn: int) -> None:
+    """Write what a holder has from now on, and what of it was granted in its exchange number `turn`."""
+    if rows := [(lease.holder_id, *lease.key, lease.held, granted, turn) for lease, granted in grants]:
+        await _ADD_LEASES.change(connection, rows)
+
+
+async def granted_in(connection: AsyncConnection, holder_id: str, turn: int) -> dict[BalanceKey, int]:
+    """What the holder's exchange number `turn` granted, of leases that it still has."""
+    return {
+        BalanceKey(limit_id, end_user, window_us): int(granted)
+        for limit_id, end_user, window_us, granted in await _GRANTED.read(connection, [(holder_id, turn)])
+    }
 
 
 async def drop_leases(connection: AsyncConnection, leases: Iterable[Lease]) -> list[Lease]:

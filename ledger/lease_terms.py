@@ -3,7 +3,8 @@
 Pure. ledger/leases.py makes the exchange; who wishes is none of its business.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from ledger.balance import Balance
@@ -60,10 +61,12 @@ class Grant:
 class Exchanged:
     """The answers in the order of the wishes; `now_us` is the ledger's clock, `tat_us` is by it.
 
-    `is_repeated`: this exchange had been made before and its answer was lost: there are no grants, and what
-    it returned had gone back then.
+    `is_repeated`: this exchange had been made before and its answer was lost: what it returned had gone back
+    then, and nothing is granted now. `granted_before` is what it granted then and is on lease still; units of
+    a rate are not among it.
     """
 
     grants: tuple[Grant, ...]
     now_us: int
     is_repeated: bool = False
+    granted_before: Mapping[BalanceKey, int] = field(default_factory=dict)

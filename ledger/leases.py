@@ -67,12 +67,15 @@ async def exchange(
 
     `now_us` is the caller's clock: on PostgreSQL the server's own goes before it, since many hosts share it.
     `turn` counts the holder's exchanges: one that was committed, but whose answer was lost, is asked for
-    again under its number, and then nothing goes back twice (`Exchanged.is_repeated`).
+    again under its number, and then nothing goes back twice, and what it granted is told
+    (`Exchanged.is_repeated`).
     """
     connection = await session.connection()
     taken_us = await rows.take_turn(connection, holder_id, turn, now_us)
     if taken_us is None:
-        return Exchanged((), await _seen(connection, holder_id, now_us), is_repeated=True)
+        seen_us = await _seen(connection, holder_id, now_us)
+        before = await rows.granted_in(connection, holder_id, turn)
+        return Exchanged((), seen_us, is_repeated=True, granted_before=before)
     now_us = taken_us
     if not wishes and not returns:
         return Exchanged((), now_us)
@@ -85,7 +88,7 @@ async def exchange(
     held = [place for place in refused if counter.is_held(wishes[place].key)]
     if held and await counter.reclaim([wishes[place].key for place in held]):
         grants |= {place: counter.grant(wishes[place]) for place in held}
-    await counter.write()
+    await counter.write(turn)
     soft = counter.missed(wishes[place] for place in refused if grants[place].granted < wishes[place].least)
     await rows.note_reached(connection, soft, now_us)
     return Exchanged(tuple(grants[place] for place in range(len(wishes))), now_us)
@@ -148,6 +151,7 @@ class _Account:
     held: int
     leased_before: int
     held_before: int
+    granted: int = 0
 
 
 class _Counter:
@@ -221,6 +225,7 @@ class _Counter:
         granted = account.balance.grant(wish.least, wish.most, wish.need)
         account.balance = account.balance.granted(granted)
         account.held += granted
+        account.granted += granted
         return Grant(granted, balance=account.balance)
 
     def is_held(self, key: BalanceKey) -> bool:
@@ -258,7 +263,7 @@ class _Counter:
         )
         return bool(lost)
 
-    async def write(self) -> None:
+    async def write(self, turn: int) -> None:
         """Into the rows. The statement that grants is conditional: the database itself is the last guard."""
         changed = {
             key: account
@@ -277,8 +282,17 @@ class _Counter:
             (
                 Lease(self._holder_id, key, account.held)
                 for key, account in self._accounts.items()
-                if account.held != account.held_before
+                if account.held != account.held_before and not account.granted
             ),
+        )
+        await rows.add_to_leases(
+            self._connection,
+            (
+                (Lease(self._holder_id, key, account.held), account.granted)
+                for key, account in self._accounts.items()
+                if account.granted
+            ),
+            turn,
         )
         await rows.set_rates(
             self._connection,

@@ -10,8 +10,10 @@ exchange that may be under way. Knows nothing of calls. Rules:
   again within RETRY_SECONDS.
 - A holder that was given up for dead registers anew, with empty hands; what its running calls hold is
   leased again.
-- Where it is in doubt which slots are ours (the ledger has not heard of us for long, or a grant's answer was
-  lost), all go back and those in use are leased again, in one exchange.
+- An exchange whose answer was lost is made once more under its number, before any other: what it granted, if
+  it was made, goes back.
+- Where it is in doubt which slots are ours (the ledger has not heard of us for long), all go back and those
+  in use are leased again, in one exchange.
 - An account lives as long as a plan, a running call or an exchange has to do with it.
 """
 
@@ -50,6 +52,9 @@ _Wished = tuple[int, int, int]
 
 _NONE: Final[_Wished] = (0, 0, 0)
 
+_Turn = tuple[list[Account], list[tuple[Account, int]]]
+"""Of an exchange: the accounts that wished, but for rates, and what was given back."""
+
 
 class LeasesUnknown(Exception):
     """The ledger did not answer: nobody knows what may be leased."""
@@ -76,13 +81,12 @@ class LeaseDesk:
         self._wishes: dict[Account, _Wished] = {}
         self._round: asyncio.Future[None] | None = None
         self._due = asyncio.Event()
-        self._urgent = False
         self._failed_until_us = 0
         self._seen_us = 0
         self._exchanging = asyncio.Lock()
         self._turn = 0
-        self._unsure: list[tuple[Account, int]] | None = None
-        """What went back in an exchange that may or may not have been committed."""
+        self._unsure: _Turn | None = None
+        """An exchange that may or may not have been committed."""
         self._is_in_doubt = False
         """Which slots are ours."""
         self._tasks: list[asyncio.Task[None]] = []
@@ -230,8 +234,8 @@ class LeaseDesk:
         if self._silent_us > leases.LEASES_LOST_S * 1e6:
             raise HolderUnknown("silent for too long")
         while self._unsure is not None:
-            unsure, self._unsure = self._unsure, None
-            await self._turn_of({}, unsure)
+            (wished, returned), self._unsure = self._unsure, None
+            await self._turn_of(dict.fromkeys(wished, _NONE), returned)
         wishes, self._wishes = self._wishes, {}
         for account in self._active:
             if account.debt and account not in wishes:
@@ -268,7 +272,7 @@ class LeaseDesk:
                     self._turn + 1,
                 )
         except BaseException:
-            self._unsure = returned
+            self._unsure = ([account for account in wishes if account.rate is None], returned)
             self._on_exchange(False)
             raise
         self._on_exchange(True)
@@ -281,7 +285,9 @@ class LeaseDesk:
             wishes.items(), answer.grants, strict=not answer.is_repeated
         ):
             account.granted(grant, least, sent_us, now_us, ahead_us)
-        if answer.is_repeated or is_doubtful:
+        for account in wishes if answer.is_repeated else ():
+            account.back += answer.granted_before.get(account.key, 0)
+        if is_doubtful:
             self._doubt_slots()
 
     @property

@@ -88,6 +88,9 @@ class Lease(Table, table=True):
     end_user: str = Field(primary_key=True)
     window_us: int = Field(primary_key=True, sa_type=BigInteger)
     held: int = Field(sa_type=Amount)
+    granted: int = Field(default=0, sa_type=Amount)
+    """What the holder's exchange number `granted_turn` added: how it learns what a lost answer said."""
+    granted_turn: int = Field(default=0, sa_type=Amount)
 
 
 class LimitEvent(Table, table=True):

@@ -67,9 +67,12 @@ class Ledger(RuleBasedStateMachine):
             slots = await limit_settings.set_limit(session, scope, LimitKind.CONCURRENT, None, 4, NOON_US)
         return tenant.id, tokens, slots
 
-    async def exchange(self, worker: Worker, wishes: list[Wish], returns: list[Return]) -> Exchanged:
+    async def exchange(
+        self, worker: Worker, wishes: list[Wish], returns: list[Return], turn: int = 0
+    ) -> Exchanged:
+        turn = turn or next(turns)
         async with self.database.write() as session:
-            return await leases.exchange(session, worker.id, wishes, returns, NOON_US, next(turns))
+            return await leases.exchange(session, worker.id, wishes, returns, NOON_US, turn)
 
     async def deliver(self, *entries: Entry) -> int:
         async with self.database.write() as session:
@@ -83,6 +86,19 @@ class Ledger(RuleBasedStateMachine):
         slots, tokens = self.run(self.exchange(worker, wishes, [Return(self.key, back)])).grants
         worker.free += tokens.granted - back
         assert slots.granted in (0, 1, 2)
+
+    @rule(who=HOLDERS, least=st.integers(0, 60), back=st.integers(0, 60))
+    def lose_an_answer(self, who: int, least: int, back: int) -> None:
+        """The exchange is committed, its answer lost: asked again, the ledger tells what it granted."""
+        worker = self.workers[who]
+        back = min(back, worker.free)
+        turn = next(turns)
+        asked = [Wish(self.key, least, least)], [Return(self.key, back)], turn
+        (first,) = self.run(self.exchange(worker, *asked)).grants
+        again = self.run(self.exchange(worker, *asked))
+        assert again.is_repeated
+        assert again.granted_before == ({self.key: first.granted} if first.granted else {})
+        worker.free += again.granted_before.get(self.key, 0) - back
 
     @rule(who=HOLDERS, part=st.floats(0, 1))
     def settle(self, who: int, part: float) -> None:

@@ -15,7 +15,7 @@ from ledger.limit_settings import LimitScope
 from ledger.limits import EACH_USER, Limit, LimitKind, LimitWindow
 from ledger.money import Rates
 from ledger.periods import DAY_US, HOUR_US
-from ledger.poster import drain_once
+from ledger.poster import Poster
 from ledger.posting import PostResult, post
 from ledger.prices import PriceBook
 from ledger.record import CallRecord, Charge, Entry, HolderEnded
@@ -151,7 +151,7 @@ async def test_a_removed_limit_leaves_posting_in_peace(customer: Customer) -> No
         await limit_settings.remove_limit(session, limit.id, NOON_US)
         # What a worker that asked at that very moment leaves behind.
         await session.execute(
-            text("INSERT INTO lease VALUES (:holder_id, :limit_id, '', 0, 7)"),
+            text("INSERT INTO lease VALUES (:holder_id, :limit_id, '', 0, 7, 7, 1)"),
             {"holder_id": holder, "limit_id": limit.id},
         )
     record = customer.record(holder_id=holder, charges=(Charge(*key, 15),))
@@ -198,10 +198,12 @@ async def test_a_killed_workers_leases_come_back_through_its_journal(
     name = (folder / "holder").read_text()
     writer.close()
     (folder / "holder").write_text(name)  # as if it had been killed
-    assert await drain_once(customer.database, tmp_path) == PostResult(10, 0, ended=1)
+    poster = Poster(customer.database, tmp_path, PriceBook(), lambda: NOON_US)
+    assert await poster.drain() == PostResult(10, 0, ended=1)
     assert await balance_of(customer.database, key) == (150, 0)
     successor = JournalWriter(folder)
     successor.begin_holder(await register(customer.database))
-    assert await drain_once(customer.database, tmp_path) == PostResult(0, 0, ended=1)
+    assert await poster.drain() == PostResult(0, 0, ended=1)
     assert await balance_of(customer.database, key) == (150, 0)
     successor.close()
+    poster.close()

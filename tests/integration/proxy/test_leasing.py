@@ -171,6 +171,24 @@ async def test_a_slot_granted_in_a_lost_answer_is_no_slot_lost(database: Databas
         assert (account.available, account.in_use) == (0, 1)
 
 
+@pytest.mark.parametrize("kind", [LimitKind.TOKENS, LimitKind.CONCURRENT])
+async def test_what_lost_answers_granted_is_not_lost(database: Database, kind: LimitKind) -> None:
+    """Guards against a budget that shrinks for good by a block with each answer the network swallows."""
+    limit = await a_limit(database, kind, 1000)
+    async with a_bench(database) as bench:
+        account = bench.account(limit)
+        await bench.desk.fetch([(account, 10, 10)])
+        account.take(10, bench.now_us)
+        for _ in range(5):
+            bench.database.after = 2  # the answer, and the answer to the question what it was
+            with pytest.raises(LeasesUnknown):
+                await bench.desk.fetch([(account, 100, 100)])
+            await bench.tick(8)
+            assert not bench.desk.is_away
+        assert await balance_of(database, account.key) == (0, 10)
+        assert (account.available, account.in_use, account.back) == (0, 10, 0)
+
+
 async def test_slots_survive_an_outage_whole(database: Database) -> None:
     """Guards against slots that are lost, or are there twice, after the database was away for long."""
     limit = await a_limit(database, LimitKind.CONCURRENT, 8)
