@@ -7,6 +7,9 @@ like any other, and no request waits behind a posting. It holds journal/poster.l
 its turn. The order is: commit, then the cursors, then delete what is wholly posted; a crash in between posts
 again, which adds nothing.
 
+What workers left behind that nobody started again is taken over here, too (journal/orphans.py), by the same
+order: first it is in the journal, and then it is posted like all else.
+
 While the database is away it tries again, ever less often, and the journals keep the records. At SIGTERM it
 posts what is there and leaves; a second one makes it leave at once.
 """
@@ -14,12 +17,13 @@ posts what is there and leaves; a second one makes it leave at once.
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 from ledger.database import Database
 from ledger.errors import DatabaseFault, DatabaseUnavailable, JournalCorrupt, JournalFault
+from ledger.journal.orphans import Orphans
 from ledger.journal.reader import Batch, Damage, JournalReader
 from ledger.journal.segments import (
     FileLock,
@@ -33,7 +37,7 @@ from ledger.journal.segments import (
 )
 from ledger.posting import BATCH_RECORDS_MAX, NOTHING_POSTED, PostResult, post
 from ledger.prices import PriceBook
-from ledger.record import Entry
+from ledger.record import CallRecord, Entry
 
 logger = logging.getLogger(__name__)
 
@@ -62,12 +66,17 @@ class Poster:
         data_dir: Path,
         price_book: PriceBook,
         clock: Callable[[], int] = wall_clock_us,
+        on_recovered: Callable[[Sequence[CallRecord]], None] = lambda _: None,
     ) -> None:
-        """`clock` gives microseconds since the epoch."""
+        """`clock` gives microseconds since the epoch. `on_recovered` is told of calls that no worker is left
+        to count.
+        """
         self._database = database
         self._data_dir = data_dir
         self._price_book = price_book
         self._clock = clock
+        self._orphans = Orphans(data_dir)
+        self._on_recovered = on_recovered
         self._readers: dict[Path, JournalReader] = {}
         self._complained: dict[str, float] = {}
 
@@ -111,6 +120,8 @@ class Poster:
         backoff_s = POLL_S
         while not stopping.is_set():
             try:
+                if recovered := self._orphans.look():
+                    self._on_recovered(recovered)
                 result = await self.turn()
                 if backoff_s > POLL_S:
                     logger.warning("posting works again")
@@ -189,7 +200,12 @@ async def drain_once(database: Database, data_dir: Path, currency: str = "USD") 
 
 
 async def run(
-    database: Database, data_dir: Path, currency: str, stopping: asyncio.Event, on_ready: Callable[[], None]
+    database: Database,
+    data_dir: Path,
+    currency: str,
+    stopping: asyncio.Event,
+    on_ready: Callable[[], None],
+    on_recovered: Callable[[Sequence[CallRecord]], None] = lambda _: None,
 ) -> None:
     """Be the poster until told to stop. Raises DatabaseFault at the start, unless the database may come
     back.
@@ -201,7 +217,7 @@ async def run(
             await _pause(stopping, 1.0)
             if stopping.is_set():
                 return
-    poster = Poster(database, data_dir, PriceBook(currency))
+    poster = Poster(database, data_dir, PriceBook(currency), on_recovered=on_recovered)
     try:
         try:
             await database.check()

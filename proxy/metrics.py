@@ -3,37 +3,25 @@
 Owns the metrics' names and the way from settled calls to them. Rules: the hot path only appends to a list;
 once a second the list is added up and written to prometheus-client's shared files
 (PROMETHEUS_MULTIPROC_DIR), where whoever serves /metrics reads every worker's. Labels are bounded: no
-tenant, no key, no path that a client made up. The file has its place on the disk before it is mapped: a
-store into a mapped hole of a full disk is SIGBUS, and every running stream would go with the worker.
+tenant, no key, no path that a client made up. What is counted of calls is in ledger/counters.py.
 """
 
 import asyncio
-import os
 from collections import Counter as Tally
-from pathlib import Path
 from typing import Final
 
 from prometheus_client import Counter
 
-from ledger.errors import LedgerError
+from ledger.counters import CALLS, TOKENS, count_calls, take_room
 from ledger.limits import Limit
 from ledger.record import CallRecord
 
-FLUSH_SECONDS: Final = 1.0
+__all__ = ["CALLS", "EXCHANGES", "REFUSALS", "REQUESTS", "TOKENS", "Metrics"]
 
-FILE_BYTES: Final = 1 << 20
-"""Some 4,000 label sets: 100 models over every endpoint, ending and source that occurs."""
+FLUSH_SECONDS: Final = 1.0
 
 REQUESTS: Final = Counter(
     "metergate_requests", "Requests answered, by endpoint and HTTP status.", ["endpoint", "status"]
-)
-CALLS: Final = Counter(
-    "metergate_calls",
-    "Calls settled, by endpoint, model, how they ended and where their usage comes from.",
-    ["endpoint", "model", "ending", "usage_source"],
-)
-TOKENS: Final = Counter(
-    "metergate_tokens", "Tokens settled, by model; cached are among the input.", ["model", "type"]
 )
 EXCHANGES: Final = Counter(
     "metergate_lease_exchanges",
@@ -75,7 +63,7 @@ class Metrics:
 
     async def start(self) -> None:
         """Begins to write once a second. Raises LedgerError where there is no room for the file."""
-        _take_room()
+        take_room()
         self._task = asyncio.create_task(self._flush_forever())
 
     async def stop(self) -> None:
@@ -97,34 +85,9 @@ class Metrics:
             REFUSALS.labels(*labels).inc(count)
         for (endpoint, status), count in answers.items():
             REQUESTS.labels(endpoint, status).inc(count)
-        calls: Tally[tuple[str, str, str, str]] = Tally()
-        tokens: Tally[tuple[str, str]] = Tally()
-        for record in records:
-            calls[record.endpoint, record.model, record.ending.value, record.usage_source.value] += 1
-            tokens[record.model, "input"] += record.prompt_tokens
-            tokens[record.model, "cached"] += record.cached_prompt_tokens
-            tokens[record.model, "output"] += record.completion_tokens
-        for how, count in calls.items():
-            CALLS.labels(*how).inc(count)
-        for (model, kind), count in tokens.items():
-            TOKENS.labels(model, kind).inc(count)
+        count_calls(records)
 
     async def _flush_forever(self) -> None:
         while True:
             await asyncio.sleep(FLUSH_SECONDS)
             self.flush()
-
-
-def _take_room() -> None:
-    """Fills this process's file with zeros, under the name that prometheus-client gives it; it maps what it
-    finds."""
-    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-    if folder is None:
-        return
-    path = Path(folder, f"counter_{os.getpid()}.db")
-    try:
-        if not path.exists():
-            path.write_bytes(bytes(FILE_BYTES))
-    except OSError as error:
-        path.unlink(missing_ok=True)
-        raise LedgerError(f"cannot write the metrics file {path}: {error.strerror}") from error

@@ -22,7 +22,7 @@ from ledger import secret_check
 from ledger.database import Database
 from ledger.errors import LedgerError
 from ledger.journal.recovery import recover_into
-from ledger.journal.segments import worker_folder
+from ledger.journal.segments import TAKE_OVER_S, worker_folder
 from ledger.journal.writer import JournalWriter
 from ledger.secret_key import pepper
 from proxy import access
@@ -69,7 +69,7 @@ async def serve(settings: ProxySettings, worker: int, listener: socket.socket) -
     secret = pepper(settings)
     database = Database(settings.database_url, pool_size=settings.database_pool_size)
     folder = worker_folder(settings.data_dir, worker)
-    journal = JournalWriter(folder)
+    journal = JournalWriter(folder, patience_s=TAKE_OVER_S)
     recovered = recover_into(journal, folder)  # before anything is said of the dead owner's end
     settled = SettledCalls(journal, FlightRecorder(folder))
     metrics = Metrics()

@@ -17,7 +17,8 @@ from ledger.journal.frames import HEADER
 SUFFIX = ".journal"
 FOLDER_PREFIX = "worker-"
 
-TRIES = 20
+PATIENCE_S = 0.2
+TAKE_OVER_S = 10.0  # what a folder may be held by who recovers it, before its worker gives up its start
 TRY_S = 0.01
 
 
@@ -126,14 +127,17 @@ class FileLock:
         self._descriptor = descriptor
         return True
 
-    def take_or_raise(self, what: str) -> None:
+    def take_or_raise(self, what: str, patience_s: float = PATIENCE_S) -> None:
         """Raises JournalOwned, naming `what` is owned. Tries for a moment: `is_locked` holds locks that
         long.
         """
-        for _ in range(TRIES):
-            if self.take():
-                return
+        give_up_at = time.monotonic() + patience_s
+        while not self.take():
+            if time.monotonic() >= give_up_at:
+                break
             time.sleep(TRY_S)
+        else:
+            return
         raise JournalOwned(f"{what} is in use by another process ({self._path})")
 
     def release(self) -> None:
@@ -149,11 +153,15 @@ class FileLock:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether a live process holds the lock of this file."""
-    if not path.exists():
+    """Whether a live process holds the lock of this file. Changes nothing in it."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except FileNotFoundError:
         return False
-    lock = FileLock(path)
-    if not lock.take():
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
         return True
-    lock.release()
+    finally:
+        os.close(descriptor)
     return False

@@ -7,7 +7,8 @@ much is at risk to a power cut. It never waits for the database and knows nothin
 At start the folder of a dead owner is taken over: a torn tail is cut and said so, and a new segment begins.
 
 Who holds leases says so with `begin_holder`: its id is kept in the file `holder`, so that the end of it is
-written here whatever becomes of this process: by itself when it closes, or by the next owner of the folder.
+written here whatever becomes of this process: by itself when it closes, or by the next owner of the folder,
+which is the poster where no worker comes (orphans.py).
 """
 
 import errno
@@ -24,6 +25,7 @@ from ledger.errors import JournalFault, JournalFull
 from ledger.journal import holder_file
 from ledger.journal.frames import HEADER, encode_frame, is_torn_tail, whole_frames
 from ledger.journal.segments import (
+    PATIENCE_S,
     FileLock,
     Position,
     read_cursor,
@@ -60,9 +62,10 @@ class JournalWriter:
         sync_s: float = SYNC_S,
         free_bytes_min: int = FREE_BYTES_MIN,
         journal_bytes_max: int = JOURNAL_BYTES_MAX,
+        patience_s: float = PATIENCE_S,
     ) -> None:
-        """Takes the folder over. Raises JournalOwned when a live process has it, JournalFault when it cannot
-        write.
+        """Takes the folder over. Raises JournalOwned when a live process has it for longer than
+        `patience_s`, and JournalFault when it cannot write.
         """
         self._folder = folder
         self._segment_bytes = segment_bytes
@@ -72,12 +75,15 @@ class JournalWriter:
         self._encode = msgspec.msgpack.Encoder().encode
         self._lock = FileLock(folder / "lock")
         try:
-            self._lock.take_or_raise(f"the journal {folder}")
+            self._lock.take_or_raise(f"the journal {folder}", patience_s)
             number = _take_over(folder)
             self._descriptor = _new_segment(folder, number)
         except OSError as error:
             self._lock.release()
             raise JournalFault(f"cannot write the journal {folder}: {error.strerror}") from error
+        except JournalFault:
+            self._lock.release()
+            raise
         self._segment = number
         self._offset = len(HEADER)
         self._holder_id: str | None = None
@@ -105,14 +111,22 @@ class JournalWriter:
         """
         assert not self._closing.is_set()
         try:
-            earlier_id = holder_file.read(self._folder)
-            if earlier_id not in (None, holder_id):
-                self.append(HolderEnded(earlier_id))
-                self.sync()
+            self._end_other_than(holder_id)
             holder_file.write(self._folder, holder_id)
         except OSError as error:
             raise self._fault(error) from error
         self._holder_id = holder_id
+
+    def end_holder_before(self) -> None:
+        """The same for an owner that is no holder: what an earlier one has on lease goes back. Blocks; raises
+        JournalFault.
+        """
+        assert self._holder_id is None and not self._closing.is_set()
+        try:
+            self._end_other_than(None)
+            holder_file.remove(self._folder)
+        except OSError as error:
+            raise self._fault(error) from error
 
     def append(self, record: Entry) -> None:
         """Hand one record to the kernel: about 5 us.
@@ -174,6 +188,12 @@ class JournalWriter:
         finally:
             os.close(self._descriptor)
             self._lock.release()
+
+    def _end_other_than(self, holder_id: str | None) -> None:
+        earlier_id = holder_file.read(self._folder)
+        if earlier_id is not None and earlier_id != holder_id:
+            self.append(HolderEnded(earlier_id))
+            self.sync()
 
     def _rotate(self) -> None:
         try:

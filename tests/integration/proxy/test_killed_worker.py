@@ -1,6 +1,9 @@
 """kill -9 of a worker with calls in flight: each is in the book once, with what its client saw or more."""
 
+from pathlib import Path
 from typing import Any
+
+from prometheus_client.mmap_dict import MmapedDict
 
 from tests.engines import Engine
 from tests.integration.proxy.conftest import NewGate
@@ -103,3 +106,31 @@ def test_a_clean_stop_leaves_no_recorder(new_gate: NewGate, calm_engine: Engine)
     assert recorder.exists()
     assert gate.worker.stop() == 0
     assert not recorder.exists()
+
+
+def test_a_worker_that_nobody_starts_again_is_settled_by_the_poster(
+    new_gate: NewGate, calm_engine: Engine, tmp_path: Path
+) -> None:
+    """Guards against `--workers 4` killed and `--workers 2` started: two workers' calls were in no book,
+    and in no metric.
+    """
+    counters = tmp_path / "metrics"
+    counters.mkdir()
+    gate = new_gate(calm_engine.url, metrics=counters)
+    wire, begun = begin(gate, 5)
+    gate.worker.kill()
+    prompt, completion = seen_by_client(wire, begun)
+    row = gate.row(wire.request_id)
+    assert (row["ending"], row["usage_source"], row["prompt_tokens"]) == ("killed", "recovered", prompt)
+    assert completion <= row["completion_tokens"] <= calm_engine.call(wire.request_id)["generated_tokens"]
+    wire.close()
+    folder = gate.data / "journal" / "worker-0"
+    assert not (folder / "flight").exists() and not (folder / "holder").exists()
+    assert gate.poster.stop() == 0
+    counted = counters / f"counter_{gate.poster.pid}.db"
+    values = {
+        key: value for key, value, *_ in MmapedDict.read_all_values_from_file(str(counted)) if "killed" in key
+    }
+    assert list(values.values()) == [1.0]
+    gate.kill_worker()  # the worker is started after all
+    gate.chat(max_tokens=1)

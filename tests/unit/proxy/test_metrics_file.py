@@ -1,4 +1,4 @@
-"""Where a worker's counters lie: proxy/metrics.py and prometheus-client's mapped file."""
+"""Where a worker's counters lie: ledger/counters.py and prometheus-client's mapped file."""
 
 import os
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from prometheus_client.mmap_dict import MmapedDict
 
-from proxy.metrics import FILE_BYTES
+from ledger.counters import FILE_BYTES
 
 ROOT = Path(__file__).parents[3]
 

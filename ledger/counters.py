@@ -1,0 +1,61 @@
+"""The counters of settled calls, right across processes: workers count what they settle and recover, the
+poster what it recovers where no worker is left.
+
+They are written to prometheus-client's shared files (PROMETHEUS_MULTIPROC_DIR), where whoever serves /metrics
+reads every process's. A file has its place on the disk before it is mapped: a store into a mapped hole of a
+full disk is SIGBUS, which ends the process. Labels are bounded: no tenant, no key.
+"""
+
+import os
+from collections import Counter as Tally
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Final
+
+from prometheus_client import Counter
+
+from ledger.errors import LedgerError
+from ledger.record import CallRecord
+
+FILE_BYTES: Final = 1 << 20
+"""Some 4,000 label sets: 100 models over every endpoint, ending and source that occurs."""
+
+CALLS: Final = Counter(
+    "metergate_calls",
+    "Calls settled, by endpoint, model, how they ended and where their usage comes from.",
+    ["endpoint", "model", "ending", "usage_source"],
+)
+TOKENS: Final = Counter(
+    "metergate_tokens", "Tokens settled, by model; cached are among the input.", ["model", "type"]
+)
+
+
+def count_calls(records: Iterable[CallRecord]) -> None:
+    """Adds settled calls."""
+    calls: Tally[tuple[str, str, str, str]] = Tally()
+    tokens: Tally[tuple[str, str]] = Tally()
+    for record in records:
+        calls[record.endpoint, record.model, record.ending.value, record.usage_source.value] += 1
+        tokens[record.model, "input"] += record.prompt_tokens
+        tokens[record.model, "cached"] += record.cached_prompt_tokens
+        tokens[record.model, "output"] += record.completion_tokens
+    for how, count in calls.items():
+        CALLS.labels(*how).inc(count)
+    for (model, kind), count in tokens.items():
+        TOKENS.labels(model, kind).inc(count)
+
+
+def take_room() -> None:
+    """Fills this process's file with zeros, under the name that prometheus-client gives it; it maps what it
+    finds. Before anything is counted. Raises LedgerError where there is no room.
+    """
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if folder is None:
+        return
+    path = Path(folder, f"counter_{os.getpid()}.db")
+    try:
+        if not path.exists():
+            path.write_bytes(bytes(FILE_BYTES))
+    except OSError as error:
+        path.unlink(missing_ok=True)
+        raise LedgerError(f"cannot write the metrics file {path}: {error.strerror}") from error
