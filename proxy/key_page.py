@@ -29,6 +29,9 @@ KEPT_US: Final = 1_000_000
 KEPT_MAX: Final = 10_000
 """A page is one or two KiB; the oldest go first."""
 
+PATIENCE_SECONDS: Final = 5.0
+"""How long a request waits for the ledger."""
+
 Document = dict[str, Any]
 
 
@@ -60,8 +63,8 @@ class KeyPage:
             task = asyncio.create_task(self._make(principal))
             self._making[principal.api_key_id] = task
         try:
-            return await asyncio.shield(task)
-        except DatabaseFault as error:
+            return await asyncio.wait_for(asyncio.shield(task), PATIENCE_SECONDS)
+        except (DatabaseFault, TimeoutError) as error:
             raise LedgerUnavailable("What is left cannot be looked up at the moment. Try again.") from error
         except NotFound as error:
             raise KeyIncorrect("The API key is no more.") from error

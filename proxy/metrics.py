@@ -45,6 +45,10 @@ REFUSALS: Final = Counter(
     "Calls refused by a limit, by its scope, kind and window.",
     ["scope", "kind", "window"],
 )
+ALONE: Final = Counter(
+    "metergate_calls_beyond_leases",
+    "Calls admitted without leases, because the ledger was away and their tenant fails open.",
+)
 
 
 class Metrics:
@@ -55,6 +59,7 @@ class Metrics:
         self._answers: Tally[tuple[str, int]] = Tally()
         self._refusals: Tally[tuple[str, str, str]] = Tally()
         self._exchanges: Tally[str] = Tally()
+        self._alone = 0
         self._task: asyncio.Task[None] | None = None
 
     def settled(self, record: CallRecord) -> None:
@@ -72,6 +77,10 @@ class Metrics:
     def exchanged(self, is_done: bool) -> None:
         """Leases were exchanged with the ledger, or were to be."""
         self._exchanges["done" if is_done else "failed"] += 1
+
+    def alone(self) -> None:
+        """A call was admitted without the ledger."""
+        self._alone += 1
 
     async def start(self) -> None:
         """Begins to write once a second. Raises LedgerError where there is no room for the file."""
@@ -91,6 +100,8 @@ class Metrics:
         answers, self._answers = self._answers, Tally()
         refusals, self._refusals = self._refusals, Tally()
         exchanges, self._exchanges = self._exchanges, Tally()
+        alone, self._alone = self._alone, 0
+        ALONE.inc(alone)
         for result, count in exchanges.items():
             EXCHANGES.labels(result).inc(count)
         for labels, count in refusals.items():

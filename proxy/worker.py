@@ -94,7 +94,7 @@ async def serve(settings: ProxySettings, worker: int, listener: socket.socket) -
     priced.on_change.append(plans.forget)
     admission = Admission(
         backends,
-        Limits(desk, plans, PromptCounter(backends).count, settings.currency, metrics.refused),
+        Limits(desk, plans, PromptCounter(backends).count, settings.currency, metrics.refused, metrics.alone),
         has_room=settled.has_room,
         is_priced=priced.is_priced,
         refuse_unpriced=settings.unpriced_models is UnpricedModels.REFUSE,
