@@ -70,6 +70,13 @@ class Poster:
         self._clock = clock
         self._readers: dict[Path, JournalReader] = {}
         self._complained: dict[str, float] = {}
+        self._is_checked = False
+
+    async def check(self) -> None:
+        """Once, as soon as the database is there: whether its schema is ours. Raises DatabaseFault."""
+        if not self._is_checked:
+            await self._database.check()
+            self._is_checked = True
 
     async def turn(self) -> PostResult:
         """Post one batch of what is there: one transaction for all folders. Raises DatabaseFault."""
@@ -111,6 +118,7 @@ class Poster:
         backoff_s = POLL_S
         while not stopping.is_set():
             try:
+                await self.check()
                 result = await self.turn()
                 if backoff_s > POLL_S:
                     logger.warning("posting works again")
@@ -204,7 +212,7 @@ async def run(
     poster = Poster(database, data_dir, PriceBook(currency))
     try:
         try:
-            await database.check()
+            await poster.check()
         except DatabaseUnavailable as fault:
             logger.warning("starting without the database: %s", fault)
         on_ready()

@@ -18,7 +18,6 @@ from functools import lru_cache
 
 import uvloop
 
-from ledger import secret_check
 from ledger.database import Database
 from ledger.errors import LedgerError
 from ledger.journal.recovery import recover_into
@@ -38,6 +37,7 @@ from proxy.flight import FlightRecorder
 from proxy.key_page import KeyPage
 from proxy.leasing import LeaseDesk
 from proxy.metrics import Metrics
+from proxy.opening import Opening
 from proxy.plans import PlanBook
 from proxy.priced import PricedModels
 from proxy.relay import Relay
@@ -85,7 +85,7 @@ async def serve(settings: ProxySettings, worker: int, listener: socket.socket) -
         engine_key=settings.engine_api_key.get_secret_value() if settings.engine_api_key else None,
         tls=ssl.create_default_context(cafile=settings.engine_ca_file) if settings.engine_ca_file else None,
     )
-    authenticator = Authenticator(database, secret, now_us)
+    authenticator = Authenticator(database, secret, now_us, settings.cached_keys_seconds)
     priced = PricedModels(database, now_us)
     authenticator.on_change.append(priced.changed)
     relay = Relay(backends)
@@ -120,18 +120,22 @@ async def serve(settings: ProxySettings, worker: int, listener: socket.socket) -
         now_us=now_us,
     )
     server = Server(app, drain_seconds=settings.drain_seconds, on_stop=admission.stop, cut=relay.cut)
-    try:
-        async with database.read() as session:
-            await secret_check.check(session, secret)
+
+    async def take_keys() -> None:
         await authenticator.start()
-        await priced.start()
-        await desk.start()
+        priced.changed()  # between its first look and ours
+
+    opening = Opening(database, secret, (priced.start, desk.start, take_keys), server.stop)
+    try:
+        await opening.begin()
         await backends.start()
         await metrics.start()
         gc.collect()
         gc.freeze()  # what is here now stays: later collections need not look at it
         await server.serve([listener])
+        opening.raise_fault()
     finally:
+        await opening.stop()
         await metrics.stop()
         await priced.stop()
         await authenticator.stop()
