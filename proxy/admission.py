@@ -42,6 +42,9 @@ BYTES_PER_TOKEN: Final = 3
 FIRST_TOKENS: Final = 2 * MARGIN_TOKENS
 """Each choice of a stream begins with at least so many."""
 
+LASTING_US: Final = 5_000_000
+"""A failed exchange is made up for with the next; when they fail for so long, it is said."""
+
 SLOT_RETRY_US: Final = 500_000
 """When to come again for a slot: nobody knows which running call will end first."""
 
@@ -85,6 +88,13 @@ class Admission:
     def stop(self) -> None:
         """Admits nothing any more."""
         self.stopping = True
+
+    @property
+    def ungranted_since_us(self) -> int:
+        """Since when the ledger grants no leases, where that lasts; 0 while it does."""
+        desk = self._limits.desk
+        since_us = desk.away_since_us
+        return since_us if since_us and desk.now_us() - since_us > LASTING_US else 0
 
     def check(self, principal: Principal, call: Call) -> None:
         """All but the limits. Raises the ApiError that says why not."""

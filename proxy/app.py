@@ -212,6 +212,8 @@ class DataPlane:
             problems.append(f"the ledger's database does not answer since {iso(since_us)}")
             if self._authenticator.ledger.is_lapsed:
                 problems.append("no key is taken until the ledger's database is back")
+        elif since_us := self._admission.ungranted_since_us:
+            problems.append(f"the ledger's database grants no leases since {iso(since_us)}")
         if not self._settled.has_room():
             problems.append("the journal has no room")
         if self._admission.stopping:

@@ -97,6 +97,7 @@ class Authenticator:
         task = self._asking.get(key)
         if task is None:
             task = self._asking[key] = asyncio.create_task(self._ask(key, digest(self._pepper, secret)))
+            task.add_done_callback(_heard)
         try:
             principal = await asyncio.shield(task)
         except DatabaseFault as error:
@@ -160,6 +161,12 @@ class Authenticator:
         }
         for notify in self.on_change:
             notify()
+
+
+def _heard(task: asyncio.Task[Principal | None]) -> None:
+    """A failure is no news where everybody who waited has left."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _bound(cache: dict[bytes, Any]) -> None:

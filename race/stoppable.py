@@ -68,8 +68,9 @@ class StoppableServer:
     def set_read_only(self, *, is_read_only: bool) -> None:
         """What every transaction is that does not say otherwise, as on a standby."""
         value = "on" if is_read_only else "off"
-        run_statement(self.url, f"ALTER SYSTEM SET default_transaction_read_only = {value}")
-        run_statement(self.url, "SELECT pg_reload_conf()")
+        url = f"{self.url}&default_transaction_read_only=off"  # a setting of this connection
+        run_statement(url, f"ALTER SYSTEM SET default_transaction_read_only = {value}")
+        run_statement(url, "SELECT pg_reload_conf()")
 
     def close(self) -> None:
         """Ends it for good, and removes its folder."""
