@@ -71,6 +71,7 @@ class Poster:
         self._readers: dict[Path, JournalReader] = {}
         self._complained: dict[str, float] = {}
         self._is_checked = False
+        self._turn = 0
 
     async def check(self) -> None:
         """Once, as soon as the database is there: whether its schema is ours. Raises DatabaseFault."""
@@ -82,7 +83,7 @@ class Poster:
         """Post one batch of what is there: one transaction for all folders. Raises DatabaseFault."""
         entries: list[Entry] = []
         batches: list[tuple[JournalReader, Position, Batch]] = []
-        for reader in self._known_readers():
+        for reader in self._readers_in_turn():
             begin = reader.position
             batch = self._read(reader, BATCH_RECORDS_MAX - len(entries))
             if batch is not None and batch.end != begin:
@@ -152,6 +153,13 @@ class Poster:
                 except JournalFault as fault:
                     self._complain(str(folder), str(fault))
         return list(self._readers.values())
+
+    def _readers_in_turn(self) -> list[JournalReader]:
+        """All of them, another one first each time: no backlog of one worker keeps the others' calls back."""
+        readers = self._known_readers()
+        self._turn += 1
+        first = self._turn % max(1, len(readers))
+        return readers[first:] + readers[:first]
 
     def _read(self, reader: JournalReader, entries_max: int) -> Batch | None:
         try:

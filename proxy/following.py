@@ -55,6 +55,8 @@ class ChangeFollower:
         self.is_lapsed = True
         self.away_since_us = now_us()
         """Since when the ledger does not answer; 0 while it does. Until it has answered once, it is away."""
+        self.on_turn: list[Callable[[bool], None]] = []
+        """Told when it begins to answer, and when it stops."""
 
     @property
     def ledger_answers(self) -> bool:
@@ -123,12 +125,18 @@ class ChangeFollower:
             return  # slow is away
         if self._tasks and self.away_since_us:
             _log.warning("the ledger answers again")
-        self.away_since_us = 0
+        if self.away_since_us:
+            self._turn(0)
 
     def _away(self, why: str) -> None:
         if not self.away_since_us:
             _log.warning("%s; cached keys go on", why)
-            self.away_since_us = self._now_us()
+            self._turn(self._now_us())
+
+    def _turn(self, away_since_us: int) -> None:
+        self.away_since_us = away_since_us
+        for notify in self.on_turn:
+            notify(self.ledger_answers)
 
     def _set_lapsed(self, is_lapsed: bool) -> None:
         self.is_lapsed = is_lapsed

@@ -47,7 +47,8 @@ REFUSALS: Final = Counter(
 )
 ALONE: Final = Counter(
     "metergate_calls_beyond_leases",
-    "Calls admitted without leases, because the ledger was away and their tenant fails open.",
+    "Calls admitted without leases, by the reason: the ledger was away and their tenant fails open.",
+    ["reason"],
 )
 
 
@@ -101,7 +102,8 @@ class Metrics:
         refusals, self._refusals = self._refusals, Tally()
         exchanges, self._exchanges = self._exchanges, Tally()
         alone, self._alone = self._alone, 0
-        ALONE.inc(alone)
+        if alone:
+            ALONE.labels("ledger_away").inc(alone)
         for result, count in exchanges.items():
             EXCHANGES.labels(result).inc(count)
         for labels, count in refusals.items():

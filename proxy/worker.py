@@ -36,6 +36,7 @@ from proxy.fields import Limits as FieldLimits
 from proxy.flight import FlightRecorder
 from proxy.key_page import KeyPage
 from proxy.leasing import LeaseDesk
+from proxy.ledger_gauge import LedgerGauge
 from proxy.metrics import Metrics
 from proxy.opening import Opening
 from proxy.plans import PlanBook
@@ -72,7 +73,7 @@ async def serve(settings: ProxySettings, worker: int, listener: socket.socket) -
     journal = JournalWriter(folder)
     recovered = recover_into(journal, folder)  # before anything is said of the dead owner's end
     settled = SettledCalls(journal, FlightRecorder(folder))
-    metrics = Metrics()
+    metrics, gauge = Metrics(), LedgerGauge(worker)
     for record in recovered:
         metrics.settled(record)
     backends = Backends(
@@ -130,6 +131,8 @@ async def serve(settings: ProxySettings, worker: int, listener: socket.socket) -
         await opening.begin()
         await backends.start()
         await metrics.start()
+        gauge.start(is_up=authenticator.ledger.ledger_answers)
+        authenticator.ledger.on_turn.append(gauge.set)
         gc.collect()
         gc.freeze()  # what is here now stays: later collections need not look at it
         await server.serve([listener])
