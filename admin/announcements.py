@@ -19,6 +19,14 @@ SIMULATOR = """\
 **********************************************************************"""
 
 
+def ledger_away(reason: str) -> str:
+    """A data plane that starts all the same, and cannot know a key yet."""
+    return (
+        f"metergate: STARTING WITHOUT THE LEDGER: {reason}\n"
+        "metergate: calls are answered 503 until the database is there, and served from then on"
+    )
+
+
 def places(
     *, base_url: str | None, admin_url: str | None, metrics_url: str | None, keys: Path | None
 ) -> list[str]:

@@ -1,22 +1,27 @@
 """The metrics page: `python -m admin.metrics_page --fd FD` serves /metrics, summed over all workers.
 
 The workers count through prometheus_client's multiprocess mode, into files of one folder; this process adds
-them up when it is asked. It is a process of its own so that a scrape never waits for a request, nor a
-request for a scrape. It must not know what is counted.
+them up when it is asked, and looks what waits in the journals (`admin.journal_metrics`). It is a process of
+its own so that a scrape never waits for a request, nor a request for a scrape. It must not know what is
+counted.
 """
 
 import argparse
 import logging
+import os
 import signal
 import socket
 import threading
+import time
 from http.server import ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import MetricsHandler
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from admin.journal_metrics import JournalMetrics
 from ledger import lifeline
 
 SLOW_READER_SECONDS = 10.0
@@ -59,6 +64,8 @@ def serve(listener: socket.socket) -> None:
     """Serves until SIGTERM, or until the supervisor is gone."""
     registry = CollectorRegistry()
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    if data_dir := os.environ.get("METERGATE_DATA_DIR"):
+        registry.register(JournalMetrics(Path(data_dir), lambda: time.time_ns() // 1000))
     server = Server(listener, registry)
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())

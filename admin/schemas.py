@@ -15,7 +15,7 @@ from admin.restrictions import Cidrs, ModelList, Scopes
 from admin.times import format_instant
 from ledger.money import format_micros, format_picos
 from ledger.reports import UsageTotal
-from ledger.states import KeyState, ProjectState, TenantState
+from ledger.states import KeyState, OutagePolicy, ProjectState, TenantState
 from ledger.tables.prices import PriceVersion
 from ledger.tables.tenancy import AdminKey, ApiKey, Project, Tenant
 
@@ -37,12 +37,17 @@ class TenantView(Resource):
     name: str
     state: TenantState
     created_at: Instant
+    outage_policy: OutagePolicy
 
     @classmethod
     def of(cls, tenant: Tenant) -> Self:
         """The view of a row."""
         return cls(
-            id=tenant.id, name=tenant.name, state=tenant.state, created_at=format_instant(tenant.created_us)
+            id=tenant.id,
+            name=tenant.name,
+            state=tenant.state,
+            created_at=format_instant(tenant.created_us),
+            outage_policy=tenant.outage_policy,
         )
 
 

@@ -79,12 +79,20 @@ class Poster:
         self._on_recovered = on_recovered
         self._readers: dict[Path, JournalReader] = {}
         self._complained: dict[str, float] = {}
+        self._is_checked = False
+        self._turn = 0
+
+    async def check(self) -> None:
+        """Once, as soon as the database is there: whether its schema is ours. Raises DatabaseFault."""
+        if not self._is_checked:
+            await self._database.check()
+            self._is_checked = True
 
     async def turn(self) -> PostResult:
         """Post one batch of what is there: one transaction for all folders. Raises DatabaseFault."""
         entries: list[Entry] = []
         batches: list[tuple[JournalReader, Position, Batch]] = []
-        for reader in self._known_readers():
+        for reader in self._readers_in_turn():
             begin = reader.position
             batch = self._read(reader, BATCH_RECORDS_MAX - len(entries))
             if batch is not None and batch.end != begin:
@@ -122,6 +130,7 @@ class Poster:
             try:
                 if recovered := self._orphans.look():
                     self._on_recovered(recovered)
+                await self.check()
                 result = await self.turn()
                 if backoff_s > POLL_S:
                     logger.warning("posting works again")
@@ -155,6 +164,13 @@ class Poster:
                 except JournalFault as fault:
                     self._complain(str(folder), str(fault))
         return list(self._readers.values())
+
+    def _readers_in_turn(self) -> list[JournalReader]:
+        """All of them, another one first each time: no backlog of one worker keeps the others' calls back."""
+        readers = self._known_readers()
+        self._turn += 1
+        first = self._turn % max(1, len(readers))
+        return readers[first:] + readers[:first]
 
     def _read(self, reader: JournalReader, entries_max: int) -> Batch | None:
         try:
@@ -220,7 +236,7 @@ async def run(
     poster = Poster(database, data_dir, PriceBook(currency), on_recovered=on_recovered)
     try:
         try:
-            await database.check()
+            await poster.check()
         except DatabaseUnavailable as fault:
             logger.warning("starting without the database: %s", fault)
         on_ready()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from ledger.limits import Limit
 from ledger.networks import Networks
 from ledger.permissions import KeyScopes, ModelPermissions
-from ledger.states import KeyState, ProjectState, TenantState
+from ledger.states import KeyState, OutagePolicy, ProjectState, TenantState
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +30,8 @@ class Principal:
     """None is all of them."""
     networks: Networks | None = None
     """Where the key may be used from; None is everywhere."""
+    outage_policy: OutagePolicy = OutagePolicy.FAIL_CLOSED
+    """The tenant's."""
 
     def is_active(self, now_us: int) -> bool:
         """Whether calls may come in: active on every level and not expired."""

@@ -30,6 +30,7 @@ async def find_principal(session: AsyncSession, digest: bytes) -> Principal | No
             ApiKey.model_permissions,
             ApiKey.scopes,
             ApiKey.networks,
+            Tenant.outage_policy,
         )  # type: ignore[call-overload, misc]
         .join(Project, col(Project.id) == col(ApiKey.project_id))
         .join(Tenant, col(Tenant.id) == col(ApiKey.tenant_id))
@@ -38,12 +39,13 @@ async def find_principal(session: AsyncSession, digest: bytes) -> Principal | No
     row = (await session.execute(query)).one_or_none()
     if row is None:
         return None
-    of_project, of_key, scopes, networks = row[-4:]
-    found = Principal(*row[:-4])
+    of_project, of_key, scopes, networks, outage_policy = row[-5:]
+    found = Principal(*row[:-5])
     return replace(
         found,
         limits=await limits_of(session, found.tenant_id, found.project_id, found.api_key_id),
         model_permissions=tuple(each for each in (of_project, of_key) if each is not None),
         scopes=scopes,
         networks=networks,
+        outage_policy=outage_policy,
     )

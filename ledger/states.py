@@ -1,4 +1,4 @@
-"""The states of tenants, projects and keys.
+"""The states of tenants, projects and keys, and what a tenant's calls do while the ledger is away.
 
 Pure. Only `active` on every level lets a call in; the other states say why not.
 """
@@ -11,6 +11,13 @@ class TenantState(StrEnum):
 
     ACTIVE = "active"
     BLOCKED = "blocked"
+
+
+class OutagePolicy(StrEnum):
+    """What becomes of a call that the leases in hand do not cover, while the ledger does not answer."""
+
+    FAIL_CLOSED = "fail_closed"  # refused: a prepaid tenant never passes a limit
+    FAIL_OPEN = "fail_open"  # admitted, recorded, and posted once the ledger is back
 
 
 class ProjectState(StrEnum):

@@ -12,15 +12,27 @@ from ledger.errors import NotFound, Refused
 from ledger.ids import new_id
 from ledger.networks import Networks
 from ledger.permissions import KeyScopes, ModelPermissions
-from ledger.states import KeyState, ProjectState, TenantState
+from ledger.states import KeyState, OutagePolicy, ProjectState, TenantState
 from ledger.tables.tenancy import AdminKey, ApiKey, Project, Tenant
 
 NAME_CHARS_MAX = 200  # a name is shown in lists and exports; OpenAI's own admin API takes 256 at most
 
 
-async def create_tenant(session: AsyncSession, name: str, now_us: int) -> Tenant:
+async def create_tenant(
+    session: AsyncSession,
+    name: str,
+    now_us: int,
+    *,
+    outage_policy: OutagePolicy = OutagePolicy.FAIL_CLOSED,
+) -> Tenant:
     """A new active tenant. Raises Refused for an empty or overlong name."""
-    tenant = Tenant(id=new_id("org-"), name=_checked_name(name), state=TenantState.ACTIVE, created_us=now_us)
+    tenant = Tenant(
+        id=new_id("org-"),
+        name=_checked_name(name),
+        state=TenantState.ACTIVE,
+        created_us=now_us,
+        outage_policy=outage_policy,
+    )
     session.add(tenant)
     await changes.append(session, "tenant.created", tenant.id, now_us)
     return tenant
@@ -46,6 +58,17 @@ async def set_tenant_state(session: AsyncSession, tenant_id: str, state: TenantS
     if tenant.state != state:
         tenant.state = state
         await changes.append(session, f"tenant.{state}", tenant.id, now_us)
+    return tenant
+
+
+async def set_outage_policy(
+    session: AsyncSession, tenant_id: str, policy: OutagePolicy, now_us: int
+) -> Tenant:
+    """Say what becomes of a tenant's calls while the ledger is away. Raises NotFound."""
+    tenant = await get_tenant(session, tenant_id)
+    if tenant.outage_policy != policy:
+        tenant.outage_policy = policy
+        await changes.append(session, "tenant.outage_policy_changed", tenant.id, now_us)
     return tenant
 
 

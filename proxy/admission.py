@@ -6,6 +6,8 @@ with the ledger where they do not. Rules:
 - A call that cannot have all that it needs takes nothing.
 - What was refused is refused again without asking, until it can change.
 - An unstreamed call holds the most that it can cost; a stream holds a block and grows (`proxy.hold`).
+- While the ledger does not answer, what our hands do not cover is refused, or, where the tenant fails open,
+  admitted: but for what the ledger's last word says is used up.
 - Near the edge of a budget the engine tells the prompt's exact length, and the answer is capped to what is
   left. Only what is used up is `insufficient_quota`; what other calls hold may come back, and says so.
 """
@@ -16,6 +18,7 @@ from typing import Final
 
 from ledger.limits import Limit, LimitNature
 from ledger.principal import Principal
+from ledger.states import OutagePolicy
 from proxy import bounds, limit_errors
 from proxy.allowances import Account, Shortage
 from proxy.backends import Backends
@@ -39,6 +42,9 @@ BYTES_PER_TOKEN: Final = 3
 FIRST_TOKENS: Final = 2 * MARGIN_TOKENS
 """Each choice of a stream begins with at least so many."""
 
+LASTING_US: Final = 5_000_000
+"""A failed exchange is made up for with the next; when they fail for so long, it is said."""
+
 SLOT_RETRY_US: Final = 500_000
 """When to come again for a slot: nobody knows which running call will end first."""
 
@@ -52,6 +58,8 @@ class Limits:
     count_prompt: Callable[[Call], Awaitable[int | None]]
     currency: str
     on_refusal: Callable[[Limit], None]
+    on_alone: Callable[[], None] = lambda: None
+    """A call was admitted without the ledger."""
 
 
 class Admission:
@@ -81,6 +89,13 @@ class Admission:
         """Admits nothing any more."""
         self.stopping = True
 
+    @property
+    def ungranted_since_us(self) -> int:
+        """Since when the ledger grants no leases, where that lasts; 0 while it does."""
+        desk = self._limits.desk
+        since_us = desk.away_since_us
+        return since_us if since_us and desk.now_us() - since_us > LASTING_US else 0
+
     def check(self, principal: Principal, call: Call) -> None:
         """All but the limits. Raises the ApiError that says why not."""
         if self.stopping:
@@ -109,7 +124,8 @@ class Admission:
     async def obtain(self, plan: Plan, call: Call, body_bytes: int) -> tuple[Call, Hold]:
         """The same with the ledger's help; the call may come back with its answer capped.
 
-        Raises RateLimited, QuotaExhausted, LedgerUnavailable.
+        Where the ledger does not answer, the tenant's policy decides. Raises RateLimited, QuotaExhausted,
+        LedgerUnavailable.
         """
         taking = self._taking(plan, call, body_bytes)
         for _ in range(ROUNDS_MAX):
@@ -128,11 +144,23 @@ class Admission:
             try:
                 await self._limits.desk.fetch(taking.wishes())
             except LeasesUnknown as error:
+                if plan.principal.outage_policy is OutagePolicy.FAIL_OPEN:
+                    return self._admit_alone(taking)
                 raise LedgerUnavailable("The limits cannot be checked at the moment. Try again.") from error
         if (hold := taking.take()) is not None:
             return taking.call, hold
         term = next(iter(taking.short()), plan.hard[0])
         raise self._error(taking, term, Shortage.BUSY)
+
+    def _admit_alone(self, taking: "_Taking") -> tuple[Call, Hold]:
+        """Without the ledger. Raises RateLimited, QuotaExhausted where we know enough to refuse."""
+        if (term := taking.hopeless()) is not None:
+            raise self._error(taking, term, Shortage.EXHAUSTED)
+        hold = taking.take_alone()
+        if isinstance(hold, Term):
+            raise self._error(taking, hold, Shortage.BUSY)
+        self._limits.on_alone()
+        return taking.call, hold
 
     def headers(self, plan: Plan) -> Headers:
         """The headers that tell the app how much it may still do."""
@@ -250,10 +278,40 @@ class _Taking:
             elif term.account.shortage(amount, now_us) is Shortage.UNKNOWN:
                 self._desk.ask(term.account, amount, amount)
         for term, amount in zip(terms, amounts, strict=True):
-            account = term.account
-            account.take(amount, now_us)
-            if not account.is_watched:
-                self._desk.watch(account)
+            term.account.take(amount, now_us)
+        return self._holding(terms, amounts)
+
+    def take_alone(self) -> Hold | Term:
+        """All or nothing without the ledger, out of our hands where they suffice; the term that forbids
+        it. For a need that is not hopeless.
+        """
+        now_us, need = self._desk.now_us(), self.need
+        need.completion_tokens = self._first
+        if self.is_exact:  # no single answer is larger than what the ledger last said to be unspent
+            for term in self._plan.budgets:
+                if term.per_completion and term.account.balance:
+                    room = term.account.balance.unspent - term.amount(need.prompt_tokens, 0)
+                    need.completion_tokens = min(need.completion_tokens, room // term.per_completion)
+        terms = list(self._plan.hard)
+        amounts = [term.first_amount(need) for term in terms]
+        alone = [
+            not term.account.can_take(amount, now_us) for term, amount in zip(terms, amounts, strict=True)
+        ]
+        for term, amount, is_alone in zip(terms, amounts, alone, strict=True):
+            if is_alone and not term.account.may_go_alone(amount, now_us):
+                return term
+        for term, amount, is_alone in zip(terms, amounts, alone, strict=True):
+            if is_alone:
+                term.account.go_alone(amount, now_us)
+            else:
+                term.account.take(amount, now_us)
+        return self._holding(terms, amounts)
+
+    def _holding(self, terms: list[Term], amounts: list[int]) -> Hold:
+        """The hold of what was taken; the desk looks at its accounts from now on."""
+        for term in terms:
+            if not term.account.is_watched:
+                self._desk.watch(term.account)
         hold = Hold(self._desk, self._plan, terms, amounts)
         self._finish(hold)
         return hold

@@ -7,9 +7,13 @@ neither the database nor calls. Times are microseconds; the clock is the caller'
 Rules:
 
 - `available` is free in our hands: with what calls hold it is the lease. Of a consumable and of slots it is
-  below zero only where a lease was taken from us under running calls: then nothing is taken until it is back.
+  below zero only where a lease was taken from us under running calls, or calls went without one: then nothing
+  is taken until it is back.
 - Units of a rate wait for their use no longer than `Rate.life_us`; what is then left, and what a call held
   and did not use, goes `back`. What it used beyond its hold is a debt: a negative `back`.
+- While the ledger is away, a call of a tenant that fails open goes alone (`go_alone`): of a rate and of slots
+  this worker then has the whole for itself, by its own count; of a consumable the lease is overdrawn, and
+  what the call used beyond it is charged to nobody and posted all the same.
 - What is used of a consumable only grows, so a need above what was ever unspent is refused for good, until
   the limit is set anew or its window ends.
 """
@@ -72,6 +76,7 @@ class Account:
         "back",
         "balance",
         "in_use",
+        "is_alone",
         "is_gone",
         "is_watched",
         "key",
@@ -107,6 +112,8 @@ class Account:
         """Whether the desk's ticks look at it."""
         self.is_gone = False
         """The limit has been removed: nothing is refused on its account."""
+        self.is_alone = False
+        """The ledger is away, and this worker keeps the rate by itself."""
         self._unspent: int | None = None
         self._expires_us = 0
         self._demand = 0.0  # units per second, lately
@@ -151,7 +158,12 @@ class Account:
             self.available += held
             return 0
         if self.rate is not None:
-            self.back += held - actual
+            if not self.is_alone:
+                self.back += held - actual
+            elif actual > held:
+                self.tat_us = self.rate.charged(self.tat_us, self._touched_us, actual - held)
+            else:
+                self.tat_us = self.rate.given_back(self.tat_us, held - actual)
             return 0
         covered = max(0, min(actual, held + self.available))
         self.available += held - covered
@@ -168,6 +180,26 @@ class Account:
         # What was too little for another call may do for this one.
         is_free = self.balance is not None and amount - self.available <= self.balance.free
         return Shortage.UNKNOWN if is_free else Shortage.BUSY
+
+    def may_go_alone(self, amount: int, now_us: int) -> bool:
+        """Whether a call may pass that the ledger cannot be asked about: see the rules."""
+        if self.rate is not None:
+            if self.rate.free(self.tat_us, now_us) >= amount:
+                return True
+            self.retry_us = max(now_us + 1, self.rate.free_at(self.tat_us, now_us, amount))
+            return False
+        if self.nature is LimitNature.SLOTS:
+            return self.in_use + amount <= self.limit.max_value
+        return self.shortage(amount, now_us) is not Shortage.EXHAUSTED
+
+    def go_alone(self, amount: int, now_us: int) -> None:
+        """Takes what `may_go_alone` said yes to."""
+        if self.rate is not None:
+            self._drop()
+            self.is_alone = True
+            granted, self.tat_us = self.rate.granted(self.tat_us, now_us, amount, amount)
+            self.available += granted
+        self.take(amount, now_us)
 
     def await_grant(self, then: Callable[[], None]) -> None:
         """`then` is called when the next answer grants something: before it could idle away."""
@@ -226,7 +258,7 @@ class Account:
         if grant.is_gone:
             self.is_gone, self.balance = True, None
             return
-        self.balance = grant.balance
+        self.balance, self.is_alone = grant.balance, False
         if self.rate is not None:
             assert grant.tat_us is not None, grant
             self.tat_us = grant.tat_us - ledger_ahead_us

@@ -11,6 +11,7 @@ from typing import Any, Final
 from urllib.parse import unquote
 
 from ledger.ids import new_request_id
+from ledger.periods import iso
 from ledger.permissions import Scope
 from ledger.principals import Principal
 from proxy import access, errors, headers, pages
@@ -207,8 +208,12 @@ class DataPlane:
         problems = []
         if not self._backends.any_healthy():
             problems.append("no engine answers")
-        if not self._authenticator.ledger_answers:
-            problems.append("the ledger's database does not answer")
+        if since_us := self._authenticator.ledger.away_since_us:
+            problems.append(f"the ledger's database does not answer since {iso(since_us)}")
+            if self._authenticator.ledger.is_lapsed:
+                problems.append("no key is taken until the ledger's database is back")
+        elif since_us := self._admission.ungranted_since_us:
+            problems.append(f"the ledger's database grants no leases since {iso(since_us)}")
         if not self._settled.has_room():
             problems.append("the journal has no room")
         if self._admission.stopping:

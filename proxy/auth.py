@@ -1,8 +1,10 @@
 """Who is calling: from a request's secret to its principal.
 
-Owns the cache of principals and its truth: the worker follows the ledger's change log, and what changed is
-forgotten within FOLLOW_SECONDS. Rules:
+Owns the cache of principals and its truth: what the ledger's change log names is forgotten (`proxy.following`
+reads it). Rules:
 
+- While the ledger is away known keys go on for as long as the settings say, and no question is put to it;
+  then the cache is put aside, and comes back once the log has been read again.
 - A malformed secret never reaches the database; nor does an unknown one twice within UNKNOWN_SECONDS.
 - Calls that miss the cache for the same key share one query; of different keys, one query fewer than the
   database has connections runs at once, so that a cold cache leaves one to the rest of the worker.
@@ -12,33 +14,40 @@ forgotten within FOLLOW_SECONDS. Rules:
 """
 
 import asyncio
-import logging
 import os
 from collections.abc import Callable
-from contextlib import suppress
 from functools import partial
 from hashlib import blake2b
 from typing import Any, Final
 
-from ledger import changes
 from ledger.database import Database
-from ledger.errors import DatabaseFault
+from ledger.errors import DatabaseFault, DatabaseUnavailable
 from ledger.keys import digest, is_well_formed, redact
 from ledger.principals import Principal, find_principal
 from proxy.errors import AccessBlocked, KeyIncorrect, KeyMissing, LedgerUnavailable
+from proxy.following import ChangeFollower
 
-FOLLOW_SECONDS: Final = 0.4
+ASK_SECONDS: Final = 5.0
+"""How long a query may take before its callers are told to come again."""
+
 UNKNOWN_SECONDS: Final = 2.0
 CACHED_MAX: Final = 50_000
 """About 25 MB of principals; the oldest go first. A key that was pushed out costs one query."""
 
-_log = logging.getLogger("metergate.auth")
+_UNCHECKED: Final = "The key cannot be checked at the moment. Try again."
 
 
 class Authenticator:
     """Turns secrets into principals. `now_us` is the clock."""
 
-    def __init__(self, database: Database, pepper: bytes, now_us: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        pepper: bytes,
+        now_us: Callable[[], int],
+        cached_seconds: float = 3600.0,
+    ) -> None:
+        """`cached_seconds`: how long known keys go on while the ledger is away."""
         self._database = database
         self._pepper = pepper
         self._now_us = now_us
@@ -48,23 +57,17 @@ class Authenticator:
         self._turns = asyncio.Semaphore(max(1, database.pool_size - 1))
         self._hash_key = os.urandom(32)
         self._generation = 0
-        self._seen = 0
-        self._follower: asyncio.Task[None] | None = None
-        self.ledger_answers = True
+        self._lapsed: dict[bytes, Principal] = {}
+        self.ledger: Final = ChangeFollower(database, now_us, cached_seconds, self._forget, self._lapse)
         self.on_change: list[Callable[[], None]] = []
 
     async def start(self) -> None:
         """Begins to follow the change log. Raises DatabaseFault."""
-        async with self._database.read() as session:
-            self._seen = await changes.latest(session)
-        self._follower = asyncio.create_task(self._follow())
+        await self.ledger.start()
 
     async def stop(self) -> None:
         """Stops following."""
-        if self._follower:
-            self._follower.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._follower
+        await self.ledger.stop()
 
     def cached(self, secret: bytes | None) -> Principal | None:
         """The principal without waiting, if it is in the cache and may call. Raises the same errors as
@@ -89,13 +92,16 @@ class Authenticator:
         key = self._hashed(secret)
         if self._unknown.get(key, 0) > self._now_us():
             raise _incorrect(secret)
+        if not self.ledger.ledger_answers:
+            raise LedgerUnavailable(_UNCHECKED)
         task = self._asking.get(key)
         if task is None:
             task = self._asking[key] = asyncio.create_task(self._ask(key, digest(self._pepper, secret)))
+            task.add_done_callback(_heard)
         try:
             principal = await asyncio.shield(task)
         except DatabaseFault as error:
-            raise LedgerUnavailable("The key cannot be checked at the moment. Try again.") from error
+            raise LedgerUnavailable(_UNCHECKED) from error
         if principal is None:
             raise _incorrect(secret)
         return self._checked(principal, secret)
@@ -106,17 +112,21 @@ class Authenticator:
     async def _ask(self, key: bytes, stored_as: bytes) -> Principal | None:
         try:
             while True:
-                async with self._turns:
+                async with self._turns, asyncio.timeout(ASK_SECONDS):
+                    if not self.ledger.ledger_answers:  # since we began to wait
+                        raise DatabaseUnavailable("the ledger is away")
                     generation = self._generation
                     principal = await self._database.ask(partial(find_principal, digest=stored_as))
                 if generation == self._generation:
                     break
+        except TimeoutError:
+            raise DatabaseUnavailable("the ledger does not answer") from None
         finally:
             del self._asking[key]
         if principal is None:
             _bound(self._unknown)
             self._unknown[key] = self._now_us() + int(UNKNOWN_SECONDS * 1e6)
-        else:
+        elif not self.ledger.is_lapsed:
             _bound(self._known)
             self._known[key] = principal
         return principal
@@ -134,25 +144,12 @@ class Authenticator:
             raise KeyIncorrect(f"The API key {_shown(secret)} has expired.")
         raise _incorrect(secret)
 
-    async def _follow(self) -> None:
-        while True:
-            await asyncio.sleep(FOLLOW_SECONDS)
-            try:
-                new = await self._database.ask(partial(changes.since, after_id=self._seen))
-            except DatabaseFault as error:
-                if self.ledger_answers:
-                    _log.warning("%s; cached keys go on", error)
-                self.ledger_answers = False
-                continue
-            except Exception:
-                # Whatever it is: a worker that no longer follows lets revoked keys in for ever.
-                _log.exception("the change log cannot be read; trying again")
-                self.ledger_answers = False
-                continue
-            self.ledger_answers = True
-            if new:
-                self._seen = new[-1].id or self._seen
-                self._forget({change.subject_id for change in new})
+    def _lapse(self, is_lapsed: bool) -> None:
+        """Nobody knows any more which keys are good; or it is known again, but for what changed since."""
+        if is_lapsed:
+            self._lapsed, self._known = self._known, {}
+        else:
+            self._known, self._lapsed = {**self._lapsed, **self._known}, {}
 
     def _forget(self, subjects: set[str]) -> None:
         self._generation += 1
@@ -164,6 +161,12 @@ class Authenticator:
         }
         for notify in self.on_change:
             notify()
+
+
+def _heard(task: asyncio.Task[Principal | None]) -> None:
+    """A failure is no news where everybody who waited has left."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _bound(cache: dict[bytes, Any]) -> None:

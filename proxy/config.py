@@ -75,6 +75,15 @@ class ProxySettings(LedgerSettings):
         description="A model without a price is served free (`allow`) or refused (`refuse`; for production).",
     )
 
+    cached_keys_seconds: float = Field(
+        14_400.0,
+        ge=0,
+        description=(
+            "How long keys that a worker knows go on while the ledger's database is away; "
+            "then they are answered 503 until it is back. 0: not at all."
+        ),
+    )
+
     connect_timeout_seconds: float = Field(
         5.0, gt=0, description="Longest wait for a connection to an engine."
     )

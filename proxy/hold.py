@@ -8,14 +8,16 @@ Owns the running hold of a stream. Rules:
   `margin` tokens of a hold are for that. Where they are reached and no more can be had, the stream ends.
 - What a stream asked for it takes when it comes, not at its next token: it may be a slow one.
 - A rate never ends a running answer: what it uses beyond its hold is paid back before the next call.
-- A ledger that does not answer ends no running answer either; what is used beyond the hold is posted all the
-  same.
+- A ledger that is away ends no running answer either; what is used beyond the hold is posted all the same.
+  Before it is known to be away, an answer that is still out ends a stream past its hold, unless the tenant
+  fails open.
 """
 
 from collections.abc import Sequence
 from typing import Final, Protocol
 
 from ledger.record import Charge
+from ledger.states import OutagePolicy
 from ledger.usage import Usage
 from proxy.allowances import Account, Shortage
 from proxy.plans import Plan, Term
@@ -40,6 +42,9 @@ PACE_US_MIN: Final = 20_000
 
 NEVER: Final = 1 << 62
 
+BACK_US: Final = 2_000_000
+"""How long after an outage a stream that ran on without the ledger waits for its first answer."""
+
 
 class Desk(Protocol):
     """Where more is leased: `proxy.leasing.LeaseDesk`."""
@@ -60,6 +65,7 @@ class Hold:
 
     __slots__ = (
         "_amounts",
+        "_away_us",
         "_choices",
         "_completion",
         "_desk",
@@ -83,6 +89,7 @@ class Hold:
         self._is_over = False
         self._pace = 0.0
         self._since_us = 0
+        self._away_us = -NEVER  # when the ledger was last found away
         self._most = self.covered = self.trigger = NEVER
 
     @property
@@ -119,10 +126,21 @@ class Hold:
             self.trigger = max(completion_tokens + 1, self.covered - low)
             return True
         self.trigger = completion_tokens + 1
-        if completion_tokens + margin < self.covered or self._desk.is_away:
+        if self._desk.is_away:
+            self._away_us = now_us
             return True
-        answered = any(reason is not Shortage.UNKNOWN for reason in short)
-        return not answered and completion_tokens < self.covered
+        if completion_tokens + margin < self.covered:
+            return True
+        if any(reason is not Shortage.UNKNOWN for reason in short):
+            return False
+        return completion_tokens < self.covered or self._may_wait(now_us)
+
+    def _may_wait(self, now_us: int) -> bool:
+        """Whether the answer that is still out may be waited for past the hold: where the ledger is just
+        back, and where the tenant would have gone on without it.
+        """
+        is_open = self._plan.principal.outage_policy is OutagePolicy.FAIL_OPEN
+        return is_open or now_us - self._away_us < BACK_US
 
     def settle(self, usage: Usage) -> tuple[Charge, ...]:
         """The call has ended: gives back what it did not use; what of it our leases cover."""

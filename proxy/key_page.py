@@ -29,6 +29,9 @@ KEPT_US: Final = 1_000_000
 KEPT_MAX: Final = 10_000
 """A page is one or two KiB; the oldest go first."""
 
+PATIENCE_SECONDS: Final = 5.0
+"""How long a request waits for the ledger."""
+
 Document = dict[str, Any]
 
 
@@ -58,10 +61,11 @@ class KeyPage:
         task = self._making.get(principal.api_key_id)
         if task is None:
             task = asyncio.create_task(self._make(principal))
+            task.add_done_callback(_heard)
             self._making[principal.api_key_id] = task
         try:
             return await asyncio.shield(task)
-        except DatabaseFault as error:
+        except (DatabaseFault, TimeoutError) as error:
             raise LedgerUnavailable("What is left cannot be looked up at the moment. Try again.") from error
         except NotFound as error:
             raise KeyIncorrect("The API key is no more.") from error
@@ -69,7 +73,7 @@ class KeyPage:
     async def _make(self, principal: Principal) -> bytes:
         try:
             now = self._now_us()
-            async with self._database.read() as session:
+            async with asyncio.timeout(PATIENCE_SECONDS), self._database.read() as session:
                 key = await tenancy.get_api_key(session, principal.api_key_id)
                 limits = await limit_settings.limits_of(
                     session, principal.tenant_id, principal.project_id, principal.api_key_id
@@ -85,6 +89,12 @@ class KeyPage:
             del self._kept[next(iter(self._kept))]
         self._kept[principal.api_key_id] = (now, body)
         return body
+
+
+def _heard(task: asyncio.Task[bytes]) -> None:
+    """A failure is no news where everybody who waited has left."""
+    if not task.cancelled():
+        task.exception()
 
 
 def document(

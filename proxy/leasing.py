@@ -6,8 +6,8 @@ exchange that may be under way. Knows nothing of calls. Rules:
 - One exchange at a time: who comes meanwhile goes with the next, so that any number of calls that wait for
   one limit cost one transaction.
 - Wishes of calls that wait leave at once; what is only renewed or given back leaves at the next tick.
-- Nothing waits for a database that does not answer: the wait has an end, and a failed exchange is not tried
-  again within RETRY_SECONDS.
+- Nothing waits for a database that does not answer: the wait has an end, a failed exchange is not tried
+  again within RETRY_SECONDS, and while the ledger is known to be away calls hardly wait at all.
 - A holder that was given up for dead registers anew, with empty hands; what its running calls hold is
   leased again.
 - An exchange whose answer was lost is made once more under its number, before any other: what it granted, if
@@ -33,7 +33,10 @@ from ledger.limits import Limit, LimitNature
 from proxy.allowances import TICK_US, Account
 
 PATIENCE_SECONDS: Final = 5.0
-"""How long a call waits for an exchange."""
+"""How long a call waits for an exchange; one that takes longer counts as failed until it is done."""
+
+PROBE_SECONDS: Final = 0.25
+"""How long a call waits for it while the last one has failed."""
 
 CALM_HEARTBEAT_S: Final = 30.0
 """How often a worker without slots says that it lives: nobody takes its other leases for ten minutes."""
@@ -82,6 +85,10 @@ class LeaseDesk:
         self._round: asyncio.Future[None] | None = None
         self._due = asyncio.Event()
         self._failed_until_us = 0
+        self._begun_us = 0
+        """When the exchange that is under way began; 0: none is."""
+        self.away_since_us = 0
+        """Since when the ledger grants nothing; 0: it does."""
         self._seen_us = 0
         self._exchanging = asyncio.Lock()
         self._turn = 0
@@ -103,16 +110,17 @@ class LeaseDesk:
 
     async def stop(self) -> None:
         """Gives everything back that no call holds; what settled calls took is the poster's to move."""
-        if not self.holder_id:  # the start never came to it
-            return
         try:
+            if not self._tasks:  # the start never came to it
+                return
             async with asyncio.timeout(STOP_SECONDS), self._exchanging:
                 for task in self._tasks:
                     task.cancel()
                 for account in self._active:
                     account.give_up()
                 self._wishes.clear()
-                await self._exchange()
+                if self.holder_id:
+                    await self._exchange()
         except (DatabaseFault, HolderUnknown, TimeoutError) as fault:
             _log.warning("leases go back when they expire: %s", fault or "the ledger did not answer in time")
         for task in self._tasks:
@@ -146,22 +154,27 @@ class LeaseDesk:
 
         Who was first is served first: the least that is asked for is theirs.
         """
-        if self.now_us() < self._failed_until_us:
-            raise LeasesUnknown
+        patience = PATIENCE_SECONDS
+        if self._failed_until_us:
+            patience, now_us = PROBE_SECONDS, self.now_us()
+            is_stuck = 0 < self._begun_us <= now_us - int(PROBE_SECONDS * 1e6)
+            if now_us < self._failed_until_us or is_stuck:
+                raise LeasesUnknown
         for account, least, most in wishes:
             first, need, known = self._wishes.get(account, _NONE)
             self._wish(account, first or least, need + least, known + most)
         if self._round is None:
             self._round = asyncio.get_running_loop().create_future()
         try:
-            async with asyncio.timeout(PATIENCE_SECONDS):
+            async with asyncio.timeout(patience):
                 await asyncio.shield(self._round)
         except TimeoutError:
+            self._fail(f"no answer within {patience} s")
             raise LeasesUnknown from None
 
     @property
     def is_away(self) -> bool:
-        """Whether the ledger failed to answer the last time it was asked."""
+        """Whether the ledger failed to answer the last time it was asked, or has not for too long now."""
         return self._failed_until_us > 0
 
     # Within.
@@ -196,36 +209,48 @@ class LeaseDesk:
 
     async def _attempt(self) -> bool:
         """One exchange; whether it was made."""
-        wait_us = int(RETRY_SECONDS * 1e6)
+        self._begun_us = self.now_us()
         try:
             async with self._exchanging:
                 await self._exchange()
-            if self._failed_until_us:
-                _log.warning("leases are granted again")
-            self._failed_until_us = 0
-            return True
         except HolderUnknown:
             if await self._become_anew():
-                wait_us = 0
+                self._failed_until_us = self.now_us()
                 self._due.set()
         except DatabaseFault as fault:
-            if not self._failed_until_us:
-                _log.warning("no leases: %s", fault)
+            self._fail(str(fault))
         except Exception:
             _log.exception("an exchange of leases failed")
-        self._failed_until_us = self.now_us() + wait_us
+            self._fail("see above")
+        else:
+            if self._failed_until_us:
+                _log.warning("leases are granted again")
+            self._failed_until_us = self.away_since_us = 0
+            return True
+        finally:
+            self._begun_us = 0
         return False
+
+    def _fail(self, why: str) -> None:
+        """The ledger does not answer: nobody waits for it, and it is asked again after a while."""
+        now_us = self.now_us()
+        if not self._failed_until_us:
+            self.away_since_us = now_us
+            _log.warning("no leases: %s", why)
+        self._failed_until_us = now_us + int(RETRY_SECONDS * 1e6)
 
     async def _become_anew(self) -> bool:
         """Whether we are somebody again."""
-        _log.warning("this worker was given up for dead and its leases were taken: it begins anew")
+        if self.holder_id:
+            _log.warning("this worker was given up for dead and its leases were taken: it begins anew")
+        self.holder_id = ""
         for account in self._active:
             account.lost()
         self._turn, self._unsure = 0, None
         try:
             await self._register()
         except (DatabaseFault, JournalFault) as fault:
-            _log.warning("it cannot begin: %s", fault)
+            self._fail(f"it cannot begin: {fault}")
             return False
         return True
 
@@ -238,8 +263,9 @@ class LeaseDesk:
             await self._turn_of(dict.fromkeys(wished, _NONE), returned)
         wishes, self._wishes = self._wishes, {}
         for account in self._active:
-            if account.debt and account not in wishes:
-                wishes[account] = (0, account.debt, account.debt)
+            if debt := account.debt:
+                least, need, most = wishes.get(account, _NONE)
+                wishes[account] = (least, max(need, debt), max(most, debt))
         returned = [
             (account, account.back) for account in self._active if account.back and not account.is_gone
         ]
@@ -318,6 +344,8 @@ class LeaseDesk:
 
     def _tick(self) -> None:
         now_us = self.now_us()
+        if self._begun_us and now_us - self._begun_us > PATIENCE_SECONDS * 1e6:
+            self._fail(f"no answer within {PATIENCE_SECONDS} s")
         is_away = now_us < self._failed_until_us
         if self._silent_us > leases.LEASES_LOST_S * 1e6:
             for account in self._active:

@@ -33,6 +33,11 @@ REFUSALS: Final = Counter(
     "Calls refused by a limit, by its scope, kind and window.",
     ["scope", "kind", "window"],
 )
+ALONE: Final = Counter(
+    "metergate_calls_beyond_leases",
+    "Calls admitted without leases, by the reason: the ledger was away and their tenant fails open.",
+    ["reason"],
+)
 
 
 class Metrics:
@@ -43,6 +48,7 @@ class Metrics:
         self._answers: Tally[tuple[str, int]] = Tally()
         self._refusals: Tally[tuple[str, str, str]] = Tally()
         self._exchanges: Tally[str] = Tally()
+        self._alone = 0
         self._task: asyncio.Task[None] | None = None
 
     def settled(self, record: CallRecord) -> None:
@@ -60,6 +66,10 @@ class Metrics:
     def exchanged(self, is_done: bool) -> None:
         """Leases were exchanged with the ledger, or were to be."""
         self._exchanges["done" if is_done else "failed"] += 1
+
+    def alone(self) -> None:
+        """A call was admitted without the ledger."""
+        self._alone += 1
 
     async def start(self) -> None:
         """Begins to write once a second. Raises LedgerError where there is no room for the file."""
@@ -79,6 +89,9 @@ class Metrics:
         answers, self._answers = self._answers, Tally()
         refusals, self._refusals = self._refusals, Tally()
         exchanges, self._exchanges = self._exchanges, Tally()
+        alone, self._alone = self._alone, 0
+        if alone:
+            ALONE.labels("ledger_away").inc(alone)
         for result, count in exchanges.items():
             EXCHANGES.labels(result).inc(count)
         for labels, count in refusals.items():

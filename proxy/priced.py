@@ -63,12 +63,16 @@ class PricedModels:
             notify()
 
     async def _follow(self) -> None:
+        is_told = False
         while True:
             await self._stale.wait()
             self._stale.clear()
             try:
                 await self._refresh()
+                is_told = False
             except DatabaseFault as error:
-                _log.warning("%s; the prices known go on", error)
+                if not is_told:
+                    _log.warning("%s; the prices known go on", error)
+                is_told = True
                 self._stale.set()
                 await asyncio.sleep(_RETRY_SECONDS)

@@ -18,7 +18,6 @@ from functools import lru_cache
 
 import uvloop
 
-from ledger import secret_check
 from ledger.database import Database
 from ledger.errors import LedgerError
 from ledger.journal.recovery import recover_into
@@ -37,7 +36,9 @@ from proxy.fields import Limits as FieldLimits
 from proxy.flight import FlightRecorder
 from proxy.key_page import KeyPage
 from proxy.leasing import LeaseDesk
+from proxy.ledger_gauge import LedgerGauge
 from proxy.metrics import Metrics
+from proxy.opening import Opening
 from proxy.plans import PlanBook
 from proxy.priced import PricedModels
 from proxy.relay import Relay
@@ -72,7 +73,7 @@ async def serve(settings: ProxySettings, worker: int, listener: socket.socket) -
     journal = JournalWriter(folder, patience_s=TAKE_OVER_S)
     recovered = recover_into(journal, folder)  # before anything is said of the dead owner's end
     settled = SettledCalls(journal, FlightRecorder(folder))
-    metrics = Metrics()
+    metrics, gauge = Metrics(), LedgerGauge(worker)
     for record in recovered:
         metrics.settled(record)
     backends = Backends(
@@ -85,7 +86,7 @@ async def serve(settings: ProxySettings, worker: int, listener: socket.socket) -
         engine_key=settings.engine_api_key.get_secret_value() if settings.engine_api_key else None,
         tls=ssl.create_default_context(cafile=settings.engine_ca_file) if settings.engine_ca_file else None,
     )
-    authenticator = Authenticator(database, secret, now_us)
+    authenticator = Authenticator(database, secret, now_us, settings.cached_keys_seconds)
     priced = PricedModels(database, now_us)
     authenticator.on_change.append(priced.changed)
     relay = Relay(backends)
@@ -94,7 +95,7 @@ async def serve(settings: ProxySettings, worker: int, listener: socket.socket) -
     priced.on_change.append(plans.forget)
     admission = Admission(
         backends,
-        Limits(desk, plans, PromptCounter(backends).count, settings.currency, metrics.refused),
+        Limits(desk, plans, PromptCounter(backends).count, settings.currency, metrics.refused, metrics.alone),
         has_room=settled.has_room,
         is_priced=priced.is_priced,
         refuse_unpriced=settings.unpriced_models is UnpricedModels.REFUSE,
@@ -120,18 +121,24 @@ async def serve(settings: ProxySettings, worker: int, listener: socket.socket) -
         now_us=now_us,
     )
     server = Server(app, drain_seconds=settings.drain_seconds, on_stop=admission.stop, cut=relay.cut)
-    try:
-        async with database.read() as session:
-            await secret_check.check(session, secret)
+
+    async def take_keys() -> None:
         await authenticator.start()
-        await priced.start()
-        await desk.start()
+        priced.changed()  # between its first look and ours
+
+    opening = Opening(database, secret, (priced.start, desk.start, take_keys), server.stop)
+    try:
+        await opening.begin()
         await backends.start()
         await metrics.start()
+        gauge.start(is_up=authenticator.ledger.ledger_answers)
+        authenticator.ledger.on_turn.append(gauge.set)
         gc.collect()
         gc.freeze()  # what is here now stays: later collections need not look at it
         await server.serve([listener])
+        opening.raise_fault()
     finally:
+        await opening.stop()
         await metrics.stop()
         await priced.stop()
         await authenticator.stop()

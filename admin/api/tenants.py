@@ -1,22 +1,34 @@
 """/admin/v1/tenants and /admin/v1/projects: who pays, and in which parts."""
 
 from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from admin.api.responses import Listing
 from admin.auth import Here
 from admin.restrictions import ProjectRestrictions
 from admin.schemas import Name, ProjectView, TenantView
 from ledger import tenancy
-from ledger.states import ProjectState, TenantState
+from ledger.states import OutagePolicy, ProjectState, TenantState
 
 router = APIRouter()
 
 
-class Naming(BaseModel):
-    """What a new tenant is told."""
+class TenantChange(BaseModel):
+    """What a tenant may be told later."""
 
     model_config = ConfigDict(extra="forbid")
+
+    outage_policy: OutagePolicy = Field(
+        OutagePolicy.FAIL_CLOSED,
+        description=(
+            "What becomes of a call that the leases in hand do not cover while the ledger does not answer: "
+            "refused with 503 (`fail_closed`), or admitted and posted later (`fail_open`)."
+        ),
+    )
+
+
+class TenantOrder(TenantChange):
+    """What a new tenant is told."""
 
     name: Name
 
@@ -35,10 +47,13 @@ async def list_tenants(plane: Here) -> Listing[TenantView]:
 
 
 @router.post("/tenants", status_code=201, tags=["tenants"])
-async def create_tenant(plane: Here, body: Naming) -> TenantView:
+async def create_tenant(plane: Here, body: TenantOrder) -> TenantView:
     """Make a tenant."""
     async with plane.database.write() as session:
-        return TenantView.of(await tenancy.create_tenant(session, body.name, plane.now_us()))
+        tenant = await tenancy.create_tenant(
+            session, body.name, plane.now_us(), outage_policy=body.outage_policy
+        )
+        return TenantView.of(tenant)
 
 
 @router.get("/tenants/{tenant_id}", tags=["tenants"])
@@ -46,6 +61,16 @@ async def get_tenant(plane: Here, tenant_id: str) -> TenantView:
     """Show a tenant."""
     async with plane.database.read() as session:
         return TenantView.of(await tenancy.get_tenant(session, tenant_id))
+
+
+@router.patch("/tenants/{tenant_id}", tags=["tenants"])
+async def update_tenant(plane: Here, tenant_id: str, body: TenantChange) -> TenantView:
+    """Change a tenant, within a second. What is left out stays."""
+    async with plane.database.write() as session:
+        tenant = await tenancy.get_tenant(session, tenant_id)
+        if "outage_policy" in body.model_fields_set:
+            await tenancy.set_outage_policy(session, tenant_id, body.outage_policy, plane.now_us())
+        return TenantView.of(tenant)
 
 
 @router.post("/tenants/{tenant_id}/block", tags=["tenants"])

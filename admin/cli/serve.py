@@ -25,7 +25,7 @@ from admin.forked import ForkFailed, Refusal, in_fork
 from admin.processes import Program, StartFailed, Supervisor
 from admin.sockets import AddressUnusable, listen, url_of
 from ledger import embedded, secret_key
-from ledger.errors import LedgerError, SecretChanged
+from ledger.errors import DatabaseUnavailable, LedgerError, SecretChanged
 from ledger.settings import check_names, load
 from proxy.config import ProxySettings, UnpricedModels
 
@@ -176,6 +176,9 @@ class _Start:
         answer = in_fork(
             self._prepare, expected=lambda fault: str(fault) if isinstance(fault, LedgerError) else None
         )
+        if away := answer.get("away"):
+            warn(announcements.ledger_away(away))
+            return _Ledger(None, None)
         return _Ledger(answer["made"] and FirstRun(**answer["made"]), set(answer["priced"]))
 
     def _has_first_keys(self, path: Path) -> bool:
@@ -189,14 +192,19 @@ class _Start:
         return True
 
     def _prepare(self) -> dict[str, Any]:
-        """The heavy part, in a process of its own."""
+        """The heavy part, in a process of its own. The data plane alone starts without the database, too."""
         from admin.preparation import prepare
 
-        return asyncio.run(
-            prepare(
-                self.proxy, self.data_dir, base_url=self.base_url, admin_url=self.admin_url, now_us=now_us()
-            )
+        work = prepare(
+            self.proxy, self.data_dir, base_url=self.base_url, admin_url=self.admin_url, now_us=now_us()
         )
+        try:
+            return asyncio.run(work)
+        except DatabaseUnavailable as fault:
+            if self.roles != ("proxy",) or embedded.database_path(self.proxy.database_url):
+                raise
+            secret_key.refuse_new(self.proxy)  # there may be keys
+            return {"away": str(fault)}
 
     def programs(self) -> list[Program]:
         """The processes of these roles. Those that feed others stop after them."""
@@ -280,9 +288,10 @@ class _Start:
 
     def _announce(self, ledger: "_Ledger", models: list[str]) -> None:
         refused = self.proxy.unpriced_models is UnpricedModels.REFUSE
-        unpriced = announcements.unpriced(set(models) - ledger.priced_models, refused=refused)
-        if unpriced:
-            warn(unpriced)
+        if ledger.priced_models is not None:
+            unpriced = announcements.unpriced(set(models) - ledger.priced_models, refused=refused)
+            if unpriced:
+                warn(unpriced)
         first_run = self.data_dir / FILE_NAME
         metrics = self.sockets.get("metrics")
         lines = announcements.places(
@@ -302,7 +311,8 @@ class _Ledger:
 
     made: FirstRun | None
     """The first keys, where they have not been said yet."""
-    priced_models: set[str]
+    priced_models: set[str] | None
+    """None where the ledger was away."""
 
 
 def warn(line: str) -> None:

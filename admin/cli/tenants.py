@@ -1,25 +1,53 @@
 """`metergate tenant`: who pays."""
 
-from typing import Annotated
+from enum import StrEnum
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from admin.cli.command import GivenName, NameOption, Request, common, name_of
+
+if TYPE_CHECKING:
+    from ledger.states import OutagePolicy
 
 app = typer.Typer(help="Tenants: who pays.", no_args_is_help=True)
 
 TenantId = Annotated[str, typer.Argument(metavar="TENANT_ID", show_default=False)]
 
 
+class OutageChoice(StrEnum):
+    """As the command line writes it."""
+
+    FAIL_CLOSED = "fail-closed"
+    FAIL_OPEN = "fail-open"
+
+
+OutageOption = Annotated[
+    OutageChoice | None,
+    typer.Option(
+        "--outage-policy",
+        help="While the ledger is away, past the leases in hand: refuse calls, or admit and post them later.",
+        show_default=False,
+    ),
+]
+
+
 @app.command()
 @common
-def create(request: Request, name: GivenName = None, name_option: NameOption = None) -> None:
-    """Make a tenant."""
+def create(
+    request: Request,
+    name: GivenName = None,
+    name_option: NameOption = None,
+    outage_policy: OutageOption = None,
+) -> None:
+    """Make a tenant; while the ledger is away it fails closed, unless told otherwise."""
     from admin.schemas import TenantView
     from ledger import tenancy
 
-    chosen = name_of(name, name_option)
-    tenant = request.write(lambda session, _, now: tenancy.create_tenant(session, chosen, now))
+    chosen, policy = name_of(name, name_option), _policy(outage_policy or OutageChoice.FAIL_CLOSED)
+    tenant = request.write(
+        lambda session, _, now: tenancy.create_tenant(session, chosen, now, outage_policy=policy)
+    )
     request.show(TenantView.of(tenant).model_dump(mode="json"))
 
 
@@ -51,6 +79,20 @@ def show(request: Request, tenant_id: TenantId) -> None:
 
 @app.command()
 @common
+def update(request: Request, tenant_id: TenantId, outage_policy: OutageOption = None) -> None:
+    """Change a tenant, within a second."""
+    from admin.schemas import TenantView
+    from ledger import tenancy
+
+    if outage_policy is None:
+        raise typer.BadParameter("say what to change: see --help")
+    policy = _policy(outage_policy)
+    tenant = request.write(lambda session, _, now: tenancy.set_outage_policy(session, tenant_id, policy, now))
+    request.show(TenantView.of(tenant).model_dump(mode="json"))
+
+
+@app.command()
+@common
 def block(request: Request, tenant_id: TenantId) -> None:
     """Refuse every call of a tenant, within a second, until it is unblocked."""
     _set_state(request, tenant_id, "blocked")
@@ -72,3 +114,9 @@ def _set_state(request: Request, tenant_id: str, state: str) -> None:
         lambda session, _, now: tenancy.set_tenant_state(session, tenant_id, TenantState(state), now)
     )
     request.show(TenantView.of(tenant).model_dump(mode="json"))
+
+
+def _policy(choice: OutageChoice) -> "OutagePolicy":
+    from ledger.states import OutagePolicy
+
+    return OutagePolicy(choice.replace("-", "_"))

@@ -5,7 +5,7 @@ from sqlmodel import Field
 
 from ledger.networks import Networks
 from ledger.permissions import KeyScopes, ModelPermissions
-from ledger.states import KeyState, ProjectState, TenantState
+from ledger.states import KeyState, OutagePolicy, ProjectState, TenantState
 from ledger.tables.base import JsonText, StateText, Table
 
 
@@ -18,6 +18,7 @@ class Tenant(Table, table=True):
     name: str
     state: TenantState = Field(sa_type=StateText(TenantState))
     created_us: int = Field(sa_type=BigInteger)
+    outage_policy: OutagePolicy = Field(default=OutagePolicy.FAIL_CLOSED, sa_type=StateText(OutagePolicy))
 
 
 class Project(Table, table=True):

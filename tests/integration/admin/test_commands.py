@@ -42,6 +42,16 @@ def test_a_tenant_is_blocked_and_let_in_again(cli: Cli) -> None:
     assert cli("tenant", "show", tenant["id"]) == tenant
 
 
+def test_what_a_tenant_does_in_an_outage_is_set_and_changed(cli: Cli) -> None:
+    """Guards against a policy that is taken and not kept, and against tenants that fail open unasked."""
+    assert cli("tenant", "create", "Acme")["outage_policy"] == "fail_closed"
+    tenant = cli("tenant", "create", "Open", "--outage-policy", "fail-open")
+    assert tenant["outage_policy"] == "fail_open"
+    changed = cli("tenant", "update", tenant["id"], "--outage-policy", "fail-closed")
+    assert changed == {**tenant, "outage_policy": "fail_closed"}
+    assert cli("tenant", "show", tenant["id"]) == changed
+
+
 def test_a_key_and_a_project_are_restricted_and_set_free(cli: Cli) -> None:
     """Guards against an update that takes away what it did not name."""
     tenant = cli("tenant", "create", "Acme")
@@ -86,6 +96,8 @@ def test_prices_are_decimals_per_million_tokens(cli: Cli) -> None:
         (("key", "create"), 2, "--project"),
         (("tenant", "create"), 2, "NAME"),
         (("tenant", "create", ""), 1, "a name has 1 to"),
+        (("tenant", "update", "org-none"), 2, "say what to change"),
+        (("tenant", "update", "org-none", "--outage-policy", "fail-open"), 1, "no tenant with the id"),
         (("price", "set", "m", "--input", "free", "--output", "1"), 1, "'free' is not a price"),
         (("usage", "show", "--month", "november"), 1, "2026-11"),
         (("usage", "export", "--format", "xlsx"), 2, "xlsx"),

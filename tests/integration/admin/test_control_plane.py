@@ -72,6 +72,21 @@ async def test_a_tenant_a_project_and_a_key_from_nothing_to_revoked(plane: Contr
     assert (await post(f"/admin/v1/projects/{project['id']}/archive")).json()["state"] == "archived"
 
 
+async def test_a_tenants_outage_policy_is_set_and_changed(plane: ControlPlane) -> None:
+    """Guards against a PATCH that changes what it does not name."""
+    post, patch = plane.client.post, plane.client.patch
+    assert (await post("/admin/v1/tenants", json={"name": "A"})).json()["outage_policy"] == "fail_closed"
+    order = {"name": "B", "outage_policy": "fail_open"}
+    tenant = (await post("/admin/v1/tenants", json=order)).json()
+    assert tenant["outage_policy"] == "fail_open"
+    path = f"/admin/v1/tenants/{tenant['id']}"
+    assert (await patch(path, json={})).json() == tenant
+    closed = (await patch(path, json={"outage_policy": "fail_closed"})).json()
+    assert closed == {**tenant, "outage_policy": "fail_closed"}
+    assert (await patch(path, json={"outage_policy": "open"})).status_code == 400
+    assert (await patch("/admin/v1/tenants/org-none", json={"outage_policy": "fail_open"})).status_code == 404
+
+
 async def test_a_key_is_restricted_and_set_free_again(plane: ControlPlane) -> None:
     """Guards against a PATCH that takes away what it did not name."""
     post, patch = plane.client.post, plane.client.patch

@@ -117,6 +117,28 @@ async def test_a_posting_moves_the_lease_to_what_is_used_once(customer: Customer
     assert await balance_of(customer.database, key) == (45, 0)
 
 
+async def test_an_outages_overage_counts_in_full_and_touches_no_lease(customer: Customer) -> None:
+    """Guards against calls admitted past the leases that are lost where the limit is full, or that are taken
+    off the lease of calls which had one.
+    """
+    limit = await customer.limit(LimitKind.TOKENS, DAY, 100)
+    key, holder = key_of(limit), await register(customer.database)
+    async with customer.database.write() as session:
+        await leases.exchange(session, holder, [Wish(key, 60, 60)], [], NOON_US, next(turns))
+    beyond = [customer.record() for _ in range(20)]
+    leased = customer.record(holder_id=holder, charges=(Charge(*key, 15),))
+    partly = customer.record(holder_id=holder, charges=(Charge(*key, 4),))
+    assert await customer.post(*beyond, leased, partly) == PostResult(22, 0)
+    assert await balance_of(customer.database, key) == (22 * 15, 60 - 15 - 4)
+    async with customer.database.write() as session:
+        wishes = [Wish(key, 0, 50, 50)]
+        answer = await leases.exchange(session, holder, wishes, [], NOON_US, next(turns))
+    (grant,) = answer.grants
+    assert (grant.granted, grant.balance and grant.balance.unspent) == (0, 0)
+    assert await customer.post(HolderEnded(holder)) == PostResult(0, 0, 0, 1)
+    assert await balance_of(customer.database, key) == (22 * 15, 0)
+
+
 async def test_an_end_gives_back_what_its_records_left(customer: Customer) -> None:
     """Guards against an end that comes before the records in its batch, and a late record that takes what
     is somebody else's.

@@ -61,6 +61,21 @@ async def test_every_journal_is_posted_and_cleared(database: Database, tmp_path:
     assert await drain_once(database, tmp_path) == NOTHING_POSTED
 
 
+async def test_one_workers_backlog_keeps_no_others_calls_back(database: Database, tmp_path: Path) -> None:
+    """Guards against the calls of now that wait until an outage of an hour is caught up, because their folder
+    comes later.
+    """
+    settle(tmp_path, 0, 5000, segment_bytes=1 << 20)
+    fresh = {record.request_id for record in settle(tmp_path, 1, 5)}
+    poster = Poster(database, tmp_path, PriceBook())
+    try:
+        results = [await poster.turn() for _ in range(2)]
+        assert sum(result.inserted for result in results) < 3000
+        assert fresh <= await posted_ids(database)
+    finally:
+        poster.close()
+
+
 @pytest.mark.parametrize("crash", ["write_cursor", "unlink"])
 async def test_a_crash_after_the_commit_posts_nothing_twice(
     database: Database, tmp_path: Path, crash: str, monkeypatch: pytest.MonkeyPatch

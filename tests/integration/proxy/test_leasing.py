@@ -134,6 +134,7 @@ async def test_a_journal_that_fails_the_new_holder_is_tried_again(database: Data
         for _ in range(2):
             with pytest.raises(LeasesUnknown):
                 await bench.desk.fetch([(account, 10, 10)])
+            await bench.settled()
             bench.now_us += 500_001
         await bench.desk.fetch([(account, 10, 10)])
         assert account.available == 10

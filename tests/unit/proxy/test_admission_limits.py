@@ -49,11 +49,11 @@ class Gate:
             tenant_id, "proj-1", "key-1", "active", "active", "active", None, limits=tuple(limits)
         )
         self.prompt: int | None = 10
-        self.counted = 0
+        self.counted = self.alone = 0
         self.rates: Rates | None = RATES
         self.price_until_us = 2**62
         self.plans = PlanBook(bench.desk.account, lambda *_: (self.rates, self.price_until_us))
-        parts = Limits(bench.desk, self.plans, self._count, "USD", lambda limit: None)
+        parts = Limits(bench.desk, self.plans, self._count, "USD", lambda limit: None, self._noted)
         self.admission = Admission(
             cast(Backends, Engines()),
             parts,
@@ -61,6 +61,9 @@ class Gate:
             is_priced=lambda *_: True,
             refuse_unpriced=False,
         )
+
+    def _noted(self) -> None:
+        self.alone += 1
 
     async def _count(self, call: Call) -> int | None:
         self.counted += 1

@@ -12,7 +12,7 @@ from ledger.errors import DatabaseUnavailable
 from ledger.principals import Principal
 from ledger.states import KeyState, ProjectState, TenantState
 from ledger.tables.changes import Change
-from proxy import auth
+from proxy import auth, following
 from proxy.auth import Authenticator
 from proxy.errors import AccessBlocked, KeyIncorrect, KeyMissing, LedgerUnavailable
 
@@ -66,7 +66,7 @@ async def ledger(monkeypatch: pytest.MonkeyPatch) -> Ledger:
     monkeypatch.setattr(auth, "find_principal", find_principal)
     monkeypatch.setattr(changes, "since", since)
     monkeypatch.setattr(changes, "latest", latest)
-    monkeypatch.setattr(auth, "FOLLOW_SECONDS", 0.001)
+    monkeypatch.setattr(following, "FOLLOW_SECONDS", 0.001)
     return Ledger()
 
 
@@ -150,12 +150,12 @@ async def test_a_worker_goes_on_following_whatever_fails(
     secret = keys.mint().encode()
     await authenticator.find(secret)
     ledger.fault = fault
-    await until(lambda: not authenticator.ledger_answers)
+    await until(lambda: not authenticator.ledger.ledger_answers)
     assert authenticator.cached(secret) is ACTIVE
     ledger.fault = None
     ledger.log.append(Change(id=1, at_us=1, kind="key.revoked", subject_id="key_1"))
     await until(lambda: authenticator.cached(secret) is None)
-    assert authenticator.ledger_answers
+    assert authenticator.ledger.ledger_answers
 
 
 async def test_a_ledger_that_is_away_is_said(authenticator: Authenticator, ledger: Ledger) -> None:

@@ -1,0 +1,143 @@
+"""What has changed in the ledger, and since when it does not answer.
+
+Owns the worker's place in the change log, and with it the judgement whether the ledger is there. Rules:
+
+- The log is read every FOLLOW_SECONDS, so that a change works within a second.
+- A ledger that fails to answer, or takes longer than PATIENCE_SECONDS, is away; one that is merely slow is
+  still listened to, and a read that hangs is given up after READ_SECONDS_MAX, with its connection.
+- What was read before may be relied on for `kept_seconds` after the last read of the log began. Then it has
+  lapsed, until the log has been read to its end again.
+- A clock is looked at here, by and by, and by nobody who asks.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Final
+
+from ledger import changes
+from ledger.database import Database
+from ledger.errors import DatabaseFault
+
+FOLLOW_SECONDS: Final = 0.4
+LATE_SECONDS: Final = 1.0
+"""By how much a read may be late before it counts against `kept_seconds`."""
+
+PATIENCE_SECONDS: Final = 5.0
+READ_SECONDS_MAX: Final = 20.0
+"""Three statements of a database that takes 5 s for each."""
+
+_log = logging.getLogger("metergate.ledger")
+
+
+class ChangeFollower:
+    """Follows the change log. `now_us` is the clock; `on_change` is told the ids of what changed,
+    `on_lapse` that what was read before cannot be relied on any more (True), or can be again (False).
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        now_us: Callable[[], int],
+        kept_seconds: float,
+        on_change: Callable[[set[str]], None],
+        on_lapse: Callable[[bool], None],
+    ) -> None:
+        self._database = database
+        self._now_us = now_us
+        self._kept_seconds = kept_seconds
+        self._on_change = on_change
+        self._on_lapse = on_lapse
+        self._seen = 0
+        self._read_at = 0.0  # when the last read that was answered began, by the loop's clock
+        self._tasks: list[asyncio.Task[None]] = []
+        self.is_lapsed = True
+        self.away_since_us = now_us()
+        """Since when the ledger does not answer; 0 while it does. Until it has answered once, it is away."""
+        self.on_turn: list[Callable[[bool], None]] = []
+        """Told when it begins to answer, and when it stops."""
+
+    @property
+    def ledger_answers(self) -> bool:
+        """Whether the ledger answered when it was last asked, in time."""
+        return self.away_since_us == 0
+
+    async def start(self) -> None:
+        """Begins to follow. Raises DatabaseFault."""
+        begun = asyncio.get_running_loop().time()
+        async with self._database.read() as session:
+            self._seen = await changes.latest(session)
+        self._noted(begun)
+        self._set_lapsed(False)
+        self._tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._watch())]
+
+    async def stop(self) -> None:
+        """Stops following."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _follow(self) -> None:
+        loop = asyncio.get_running_loop()
+        is_behind = False
+        while True:
+            if not is_behind:
+                await asyncio.sleep(FOLLOW_SECONDS)
+            begun = loop.time()
+            is_behind = False
+            try:
+                async with asyncio.timeout(READ_SECONDS_MAX):
+                    new = await self._database.ask(partial(changes.since, after_id=self._seen))
+            except (DatabaseFault, TimeoutError) as fault:
+                self._away(str(fault) or f"no answer within {READ_SECONDS_MAX} s")
+            except Exception:
+                # Whatever it is: a worker that no longer follows lets revoked keys in for ever.
+                _log.exception("the change log cannot be read; trying again")
+                self._away("see above")
+            else:
+                is_behind = len(new) >= changes.AT_ONCE_MAX
+                self._noted(begun)
+                if self.is_lapsed and not is_behind:
+                    self._set_lapsed(False)
+                if new:
+                    self._seen = new[-1].id or self._seen
+                    self._on_change({change.subject_id for change in new})
+
+    async def _watch(self) -> None:
+        """Sees what a read that is still out cannot tell."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await asyncio.sleep(FOLLOW_SECONDS)
+            silent = loop.time() - self._read_at
+            if silent > PATIENCE_SECONDS + FOLLOW_SECONDS:
+                self._away(f"no answer within {PATIENCE_SECONDS} s")
+            if silent > LATE_SECONDS + self._kept_seconds and not self.is_lapsed:
+                _log.error(
+                    "the ledger has been away for longer than METERGATE_CACHED_KEYS_SECONDS: no key is taken"
+                )
+                self._set_lapsed(True)
+
+    def _noted(self, begun: float) -> None:
+        """A read that began then was answered."""
+        self._read_at = begun
+        if asyncio.get_running_loop().time() - begun > PATIENCE_SECONDS:
+            return  # slow is away
+        if self._tasks and self.away_since_us:
+            _log.warning("the ledger answers again")
+        if self.away_since_us:
+            self._turn(0)
+
+    def _away(self, why: str) -> None:
+        if not self.away_since_us:
+            _log.warning("%s; cached keys go on", why)
+            self._turn(self._now_us())
+
+    def _turn(self, away_since_us: int) -> None:
+        self.away_since_us = away_since_us
+        for notify in self.on_turn:
+            notify(self.ledger_answers)
+
+    def _set_lapsed(self, is_lapsed: bool) -> None:
+        self.is_lapsed = is_lapsed
+        self._on_lapse(is_lapsed)
