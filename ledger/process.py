@@ -46,6 +46,7 @@ async def _serve(settings: LedgerSettings) -> None:
     lifeline.on_end_of_supervisor(stopping.set)
     database = Database(settings.database_url, pool_size=1)
     try:
-        await run(database, settings.data_dir, settings.currency, stopping, lifeline.say_ready)
+        keep_s = settings.journal_keep_hours * 3600
+        await run(database, settings.data_dir, settings.currency, stopping, lifeline.say_ready, keep_s=keep_s)
     finally:
         await database.close()

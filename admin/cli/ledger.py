@@ -54,6 +54,25 @@ def verify(
         raise typer.Exit(1)
 
 
+@app.command()
+@common
+def repost(request: Request) -> None:
+    """Post again what the journals of this data folder keep, into a ledger that was restored from a backup;
+    what it has already stays as it is. Stop metergate first.
+    """
+    from admin.cli.reach import with_database
+    from ledger.repost import repost as post_again
+
+    settings = request.settings()
+    result = with_database(
+        settings, lambda database: post_again(database, settings.data_dir, settings.currency)
+    )
+    request.show(
+        {"added": result.inserted, "known": result.duplicates, "unpriced": result.unpriced},
+        note="Now `metergate ledger verify`.",
+    )
+
+
 def _document(where: str, month: str | None, findings: "Findings") -> dict[str, Any]:
     from ledger.verification.findings import ADVICE, MEANING
 

@@ -1,7 +1,9 @@
 """`ledger verify` on both databases: silent about a book that is right, loud about exactly what is not."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 from sqlalchemy import text
@@ -25,6 +27,7 @@ from ledger.verification.verify import verify
 from tests.integration.ledger.balances import register, turns
 from tests.records import NOON_US, a_record
 
+OPERATIONS = Path(__file__).parents[3] / "docs" / "operations.md"
 DAY, MONTH, LIFETIME = LimitWindow.DAY, LimitWindow.MONTH, LimitWindow.LIFETIME
 
 
@@ -373,3 +376,21 @@ async def test_a_detached_month_is_said_and_is_no_fault(postgresql_url: str) -> 
         assert told.id == "2026-10"
     finally:
         await database.close()
+
+
+async def test_the_repairs_in_the_docs_repair(book: Book) -> None:
+    """Guards against an operator who is told to run what was never run."""
+    told = re.search(r"```sql\n(-- rollups.*?)```", OPERATIONS.read_text(), re.DOTALL)
+    assert told is not None
+    statements = [part.strip() for part in re.sub(r"--.*", "", told[1]).split(";")]
+    repairs = [part for part in statements if part not in ("", "BEGIN", "COMMIT") and "limit_..." not in part]
+    assert len(repairs) == 5
+    async with book.database.write() as session:
+        await session.execute(text(f"UPDATE usage_hour SET calls = calls + 1 WHERE hour_us = {NOON_US}"))
+        await session.execute(text("UPDATE limit_balance SET leased = leased + 1"))
+    findings = await book.verify()
+    assert {check for check in Check if findings[check].faults} == {Check.ROLLUPS, Check.LEASES}
+    async with book.database.write() as session:
+        for repair in repairs:
+            await session.execute(text(repair.replace(":hour", str(NOON_US))))
+    assert (await book.verify()).is_clean
