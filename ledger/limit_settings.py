@@ -155,6 +155,11 @@ async def list_limits(
     return [_limit(row) for row in (await session.execute(query)).scalars()]
 
 
+async def list_set(session: AsyncSession) -> list[tuple[Limit, int]]:
+    """Every limit, with the time it was set first."""
+    return [(_limit(row), row.created_us) for row in (await session.execute(select(UsageLimit))).scalars()]
+
+
 async def get_limit(session: AsyncSession, limit_id: str) -> Limit:
     """Raises NotFound."""
     row = await session.get(UsageLimit, limit_id)

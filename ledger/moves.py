@@ -122,11 +122,12 @@ def _used(limits: Iterable[Limit], uses: Mapping[Caller, Use]) -> dict[BalanceKe
                 if (window_us := begins.get((limit.window, hour_us))) is None:
                     window_us = begins[limit.window, hour_us] = limit.span(hour_us)[0]
                 key = BalanceKey(limit.id, limit.user_key(end_user), window_us)
-                used[key] = used.get(key, 0) + _amount(limit.kind, use)
+                used[key] = used.get(key, 0) + amount_of(limit.kind, use)
     return used
 
 
-def _amount(kind: LimitKind, use: Use) -> int:
+def amount_of(kind: LimitKind, use: Use) -> int:
+    """What a limit of this kind counts of a use, in its own unit."""
     if kind is LimitKind.SPEND:
         return use.amount_picos
     return use.tokens if kind is LimitKind.TOKENS else use.calls

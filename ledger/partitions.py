@@ -144,6 +144,14 @@ def months_of(connection: Connection, table: str) -> list[tuple[int, int]]:
     return months
 
 
+def is_detached(connection: Connection, month_us: int) -> bool:
+    """Whether no partition holds the month that begins then, and the default one has nothing of it."""
+    if connection.dialect.name != "postgresql":
+        return False
+    month = month_span_at(month_us)
+    return bool(_lacking(connection, [month])) and month not in months_of(connection, DEFAULT)
+
+
 def _check_owner(connection: Connection) -> None:
     owns = connection.execute(
         text("SELECT pg_has_role(relowner, 'USAGE') FROM pg_class WHERE oid = to_regclass(:parent)"),

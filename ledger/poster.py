@@ -4,8 +4,8 @@
 
 One for all workers, so that a batch of the whole host is one transaction, a dead worker's journal is posted
 like any other, and no request waits behind a posting. It holds journal/poster.lock; a second one waits for
-its turn. The order is: commit, then the cursors, then delete what is wholly posted; a crash in between posts
-again, which adds nothing.
+its turn. The order is: commit, then the cursors, then put away what is wholly posted (journal/kept.py); a
+crash in between posts again, which adds nothing.
 
 What workers left behind that nobody started again is taken over here, too (journal/orphans.py), by the same
 order: first it is in the journal, and then it is posted like all else.
@@ -23,6 +23,7 @@ from typing import Final
 
 from ledger.database import Database
 from ledger.errors import DatabaseFault, DatabaseUnavailable, JournalCorrupt, JournalFault
+from ledger.journal import kept
 from ledger.journal.orphans import Orphans
 from ledger.journal.reader import Batch, Damage, JournalReader
 from ledger.journal.segments import (
@@ -45,6 +46,8 @@ POLL_S: Final = 0.1  # what a record waits for at most; looking costs some 30 us
 BACKOFF_S_MAX: Final = 5.0
 DRAIN_S_MAX: Final = 10.0
 COMPLAINT_S: Final = 60.0  # a lasting trouble is said once a minute
+FOREVER_S: Final = float("inf")  # who posts once leaves what is kept to the next poster
+THIN_S: Final = 60.0  # how often kept segments are looked at
 
 
 def wall_clock_us() -> int:
@@ -67,9 +70,11 @@ class Poster:
         price_book: PriceBook,
         clock: Callable[[], int] = wall_clock_us,
         on_recovered: Callable[[Sequence[CallRecord]], None] = lambda _: None,
+        *,
+        keep_s: float = 0.0,
     ) -> None:
         """`clock` gives microseconds since the epoch. `on_recovered` is told of calls that no worker is left
-        to count.
+        to count. `keep_s`: how long a posted segment is kept.
         """
         self._database = database
         self._data_dir = data_dir
@@ -77,6 +82,8 @@ class Poster:
         self._clock = clock
         self._orphans = Orphans(data_dir)
         self._on_recovered = on_recovered
+        self._keep_s = keep_s
+        self._thin_at = 0.0
         self._readers: dict[Path, JournalReader] = {}
         self._complained: dict[str, float] = {}
         self._is_checked = False
@@ -109,7 +116,8 @@ class Poster:
                 for damage in batch.damages:
                     self._set_aside(reader.folder, damage)
                 write_cursor(reader.folder, batch.end)
-                self._delete_posted(reader.folder, batch.end)
+                self._put_away(reader.folder, batch.end)
+            self._thin()
         except BaseException:
             for reader, begin, _ in batches:
                 reader.position = begin
@@ -189,10 +197,25 @@ class Poster:
         path.write_bytes(damage.data)
         logger.error("%d bytes of %s are no record; they are kept in %s", len(damage.data), folder, path)
 
-    def _delete_posted(self, folder: Path, posted: Position) -> None:
+    def _put_away(self, folder: Path, posted: Position) -> None:
         for number in segment_numbers(folder):
-            if number < posted.segment:
-                segment_path(folder, number).unlink(missing_ok=True)
+            if number >= posted.segment:
+                return
+            try:
+                if self._keep_s:
+                    kept.keep(self._data_dir, folder, number)
+            except OSError as fault:  # a full disk: what is posted makes room for what is not
+                self._complain("kept", f"cannot keep posted segments of {folder}: {fault.strerror}")
+            segment_path(folder, number).unlink(missing_ok=True)
+
+    def _thin(self) -> None:
+        if time.monotonic() < self._thin_at:
+            return
+        self._thin_at = time.monotonic() + THIN_S
+        try:
+            kept.thin(self._data_dir, self._keep_s, self._clock() / 1_000_000)
+        except OSError as fault:
+            self._complain("kept", f"cannot look after kept segments: {fault}")
 
     def _complain(self, about: str, line: str) -> None:
         now = time.monotonic()
@@ -201,18 +224,29 @@ class Poster:
             logger.error("%s", line)
 
 
-async def drain_once(database: Database, data_dir: Path, currency: str = "USD") -> PostResult:
+async def drain_once(
+    database: Database, data_dir: Path, currency: str = "USD", *, keep_s: float = FOREVER_S
+) -> PostResult:
     """Post everything that is in the journals now. Raises JournalOwned when a poster is at work, and
     DatabaseFault.
     """
     lock = poster_lock(data_dir)
     lock.take_or_raise("posting")
-    poster = Poster(database, data_dir, PriceBook(currency))
+    try:
+        return await drain(database, data_dir, PriceBook(currency), keep_s=keep_s)
+    finally:
+        lock.release()
+
+
+async def drain(
+    database: Database, data_dir: Path, price_book: PriceBook, *, keep_s: float = FOREVER_S
+) -> PostResult:
+    """As drain_once, for who holds the poster's lock."""
+    poster = Poster(database, data_dir, price_book, keep_s=keep_s)
     try:
         return await poster.drain()
     finally:
         poster.close()
-        lock.release()
 
 
 async def run(
@@ -222,6 +256,8 @@ async def run(
     stopping: asyncio.Event,
     on_ready: Callable[[], None],
     on_recovered: Callable[[Sequence[CallRecord]], None] = lambda _: None,
+    *,
+    keep_s: float = 0.0,
 ) -> None:
     """Be the poster until told to stop. Raises DatabaseFault at the start, unless the database may come
     back.
@@ -233,7 +269,7 @@ async def run(
             await _pause(stopping, 1.0)
             if stopping.is_set():
                 return
-    poster = Poster(database, data_dir, PriceBook(currency), on_recovered=on_recovered)
+    poster = Poster(database, data_dir, PriceBook(currency), on_recovered=on_recovered, keep_s=keep_s)
     try:
         try:
             await poster.check()

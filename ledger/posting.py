@@ -27,6 +27,7 @@ from ledger.moves import Caller, Use
 from ledger.prices import PriceBook, rates_of
 from ledger.record import CallRecord, Charge, Entry
 from ledger.tables import Table
+from ledger.usage import UsageSource
 
 HOUR_US = 3_600_000_000
 BATCH_RECORDS_MAX = 1000  # one transaction: about 20 ms of work, and a few hundred KiB of parameters
@@ -104,6 +105,9 @@ async def post(
 def _usage_row(record: CallRecord, price_book: PriceBook, now_us: int) -> tuple[Any, ...]:
     """The columns of `usage` in their order (tests/integration/ledger/test_posting.py holds it to that)."""
     price = price_book.in_force(record.model, record.tenant_id, record.started_us)
+    is_known = (
+        record.usage_source is not UsageSource.UNRESOLVED
+    )  # else not even the price of a request is due
     return (
         record.request_id,
         record.started_us,
@@ -122,7 +126,7 @@ def _usage_row(record: CallRecord, price_book: PriceBook, now_us: int) -> tuple[
         record.prompt_tokens,
         record.cached_prompt_tokens,
         record.completion_tokens,
-        0 if price is None else rate(record.usage, rates_of(price)),
+        0 if price is None or not is_known else rate(record.usage, rates_of(price)),
         price_book.currency if price is None else price.currency,
         None if price is None else price.id,
         now_us,

@@ -49,7 +49,13 @@ async def _serve(settings: LedgerSettings) -> None:
     database = Database(settings.database_url, pool_size=1)
     try:
         await run(
-            database, settings.data_dir, settings.currency, stopping, lifeline.say_ready, _count_recovered
+            database,
+            settings.data_dir,
+            settings.currency,
+            stopping,
+            lifeline.say_ready,
+            _count_recovered,
+            keep_s=settings.journal_keep_hours * 3600,
         )
     finally:
         await database.close()

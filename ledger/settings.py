@@ -83,6 +83,14 @@ class LedgerSettings(Settings):
         description="The currency of prices that name none, and of unpriced rows (ISO 4217).",
     )
 
+    journal_keep_hours: float = Field(
+        default=48.0,
+        ge=0.0,
+        le=8760.0,
+        description="How long journals are kept once they are posted, for a restored ledger: longer than the"
+        " time between two backups. They go earlier where the disk gets short. 0 keeps none.",
+    )
+
     @model_validator(mode="after")
     def _default_database(self) -> Self:
         if not self.database_url:

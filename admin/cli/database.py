@@ -1,8 +1,11 @@
 """`metergate db`: the ledger's schema."""
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
-from admin.cli.command import Request, common
+from admin.cli.command import Fault, Request, common
 
 app = typer.Typer(help="The ledger's database schema.", no_args_is_help=True)
 
@@ -47,6 +50,21 @@ def check(request: Request) -> None:
 
     where, revision = with_database(request.settings(), look)
     request.show({"database": where, "schema": revision, "state": "current"})
+
+
+@app.command()
+@common
+def backup(
+    request: Request, out: Annotated[Path, typer.Argument(metavar="FILE", help="A new file.")]
+) -> None:
+    """Copy the embedded SQLite ledger to a new file, while it is in use. PostgreSQL: pg_dump."""
+    from ledger.backup import back_up
+    from ledger.embedded import database_path
+
+    source = database_path(request.settings().database_url)
+    if source is None:
+        raise Fault("this ledger is in PostgreSQL: use pg_dump, or its point-in-time recovery")
+    request.show({"ledger": str(source), "backup": str(out), "bytes": back_up(source, out)})
 
 
 @app.command()

@@ -4,6 +4,7 @@ import asyncio
 import csv
 import io
 import json
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -194,3 +195,22 @@ def test_help_imports_nothing_heavy(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_ledger_is_verified_with_a_status_and_a_document(cli: Cli) -> None:
+    """Guards against a verification that finds faults and exits as if there were none."""
+    assert cli("ledger", "verify", "--month", "2026-11")["state"] == "clean"
+    with sqlite3.connect("data/metergate.db") as connection:
+        connection.execute(
+            "INSERT INTO usage_hour VALUES (0, 'org-a', 'p', 'k', 'm', 'e', 'USD', 'final', 1, 2, 0, 3, 0)"
+        )
+    done = cli.run("ledger", "verify", "--json")
+    document = json.loads(done.stdout)
+    assert (done.returncode, document["state"]) == (1, "faults")
+    (red,) = [check for check in document["checks"] if check["faults"]]
+    assert (red["check"], red["looked_at"], red["faults"]) == ("rollups", 1, 1)
+    assert "1970-01-01T00:00Z / org-a" in red["shown"][0]["id"] and red["advice"]
+    done = cli.run("ledger", "verify")
+    assert done.returncode == 1 and "there is no row" in done.stdout and "do: " in done.stdout
+    assert cli.run("ledger", "verify", "--month", "2026-11").returncode == 0
+    assert "no month" in cli.run("ledger", "verify", "--month", "last").stderr

@@ -90,6 +90,18 @@ async def test_an_unpriced_model_is_free_and_says_so(database: Database) -> None
     assert (row.amount_picos, row.price_version_id, row.currency) == (0, None, "EUR")
 
 
+async def test_an_unresolved_call_costs_nothing(database: Database) -> None:
+    """Guards against a bill for a call of which nothing is known, be it the price of the request alone."""
+    async with database.write() as session:
+        version = await prices.set_price(session, "tiny", Rates(1, 1, 1, 1), 1)
+    record = a_record(
+        usage_source=UsageSource.UNRESOLVED, prompt_tokens=0, cached_prompt_tokens=0, completion_tokens=0
+    )
+    await post_all(database, [record], PriceBook())
+    (row,) = await rows_of(database, USAGE, "org-a")
+    assert (row.amount_picos, row.price_version_id) == (0, version.id)
+
+
 async def test_posting_again_adds_nothing(database: Database) -> None:
     """Guards against a crash between the commit and the cursor that bills twice."""
     book = PriceBook()
@@ -197,7 +209,9 @@ async def test_any_redelivery_gives_the_same_book(
     assert {row.request_id for row in rows} == {record.request_id for record in records}
     assert stored_sums(await rows_of(database, HOURS, tenant_id)) == expected_sums(rows)
     assert sum(row.amount_picos for row in rows) == sum(
-        rate(record.usage, RATES) for record in records if record.model == "tiny"
+        rate(record.usage, RATES)
+        for record in records
+        if record.model == "tiny" and record.usage_source is not UsageSource.UNRESOLVED
     )
 
 

@@ -1,0 +1,396 @@
+"""`ledger verify` on both databases: silent about a book that is right, loud about exactly what is not."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ledger import leases, limit_settings, prices, tenancy
+from ledger.database import Database
+from ledger.ids import new_request_id
+from ledger.lease_terms import BalanceKey, Wish
+from ledger.limit_settings import LimitScope
+from ledger.limits import EACH_USER, Limit, LimitKind, LimitWindow
+from ledger.money import Rates
+from ledger.partitions import ensure_partitions
+from ledger.periods import DAY_US, HOUR_US, month_span
+from ledger.posting import post
+from ledger.prices import PriceBook
+from ledger.record import CallRecord, Charge, Ending
+from ledger.usage import UsageSource
+from ledger.verification.findings import Check, Findings, Notice
+from ledger.verification.verify import verify
+from tests.integration.ledger.balances import register, turns
+from tests.records import NOON_US, a_record
+
+OPERATIONS = Path(__file__).parents[3] / "docs" / "operations.md"
+DAY, MONTH, LIFETIME = LimitWindow.DAY, LimitWindow.MONTH, LimitWindow.LIFETIME
+
+
+@dataclass
+class Book:
+    """A ledger with all that can be in one: two tenants, prices that changed, limits of every kind set before
+    and midway, end users, late calls, leases.
+    """
+
+    database: Database
+    ids: dict[str, str]
+    limits: dict[str, Limit]
+    records: list[CallRecord]
+    holder_id: str
+
+    async def verify(self, span: tuple[int, int] | None = None) -> Findings:
+        async with self.database.read() as session:
+            return await verify(session, NOON_US, span)
+
+    async def limit(self, kind: LimitKind, window: LimitWindow | None, at_us: int, **fields: object) -> Limit:
+        async with self.database.write() as session:
+            return await limit_settings.set_limit(
+                session, LimitScope(self.ids["tenant_id"]), kind, window, 10**15, at_us, **fields
+            )  # type: ignore[arg-type]
+
+    async def post(self, records: Sequence[CallRecord], at_us: int) -> None:
+        async with self.database.write() as session:
+            await post(session, records, PriceBook(), at_us)
+
+
+@pytest.fixture
+async def book(database: Database) -> Book:
+    async with database.write() as session:
+        tenant = await tenancy.create_tenant(session, "Acme", 1)
+        project = await tenancy.create_project(session, tenant.id, "search", 1)
+        key, _ = await tenancy.create_api_key(session, b"p" * 32, project.id, "ci", 1)
+        await prices.set_price(session, "tiny", Rates(150_000, 75_000, 600_000, 2), 1)
+        await prices.set_price(
+            session, "tiny", Rates(151_000, 75_000, 600_000), 1, from_us=NOON_US + 30_000_000
+        )
+        await prices.set_price(
+            session, "tiny", Rates(1, 1, 1), 1, tenant_id=tenant.id, from_us=NOON_US + HOUR_US
+        )
+        await ensure_partitions(session, NOON_US)
+    ids = {"tenant_id": tenant.id, "project_id": project.id, "api_key_id": key.id}
+    book = Book(database, ids, {}, [], await register(database))
+    book.limits["spend"] = await book.limit(LimitKind.SPEND, MONTH, NOON_US - DAY_US)
+    book.limits["slots"] = await book.limit(LimitKind.CONCURRENT, None, NOON_US)
+    await book.limit(LimitKind.TOKENS, LimitWindow.MINUTE, NOON_US)
+    records = [
+        a_record(
+            started_us=NOON_US + number * 6 * 60_000_000,
+            ended_us=NOON_US + number * 6 * 60_000_000 + 1,
+            prompt_tokens=100 + number,
+            model="free" if number % 5 == 0 else "tiny",
+            end_user=("", "ann", "bob")[number % 3],
+            **(ids if number % 4 else {}),
+        )
+        for number in range(40)
+    ]
+    unknown = a_record(
+        **ids, usage_source=UsageSource.UNRESOLVED, ending=Ending.KILLED,
+        prompt_tokens=0, cached_prompt_tokens=0, completion_tokens=0,
+    )  # fmt: skip
+    old = a_record(**ids, started_us=NOON_US - 40 * DAY_US, ended_us=NOON_US)
+    await book.post([*records[:20], unknown, old], NOON_US + 8 * HOUR_US)
+    midway_us = NOON_US + 9 * HOUR_US
+    for window in (DAY, MONTH, LIFETIME):
+        book.limits[f"midway {window}"] = await book.limit(LimitKind.TOKENS, window, midway_us)
+        book.limits[f"each {window}"] = await book.limit(
+            LimitKind.REQUESTS, window, midway_us, end_user=EACH_USER
+        )
+    book.limits["ann"] = await book.limit(LimitKind.SPEND, MONTH, midway_us, end_user="ann", model="tiny")
+    late = [
+        a_record(**ids, started_us=NOON_US - back, ended_us=NOON_US, end_user=user)
+        for back, user in ((DAY_US, "ann"), (20 * DAY_US, ""), (40 * DAY_US, "bob"), (40 * DAY_US, ""))
+    ]
+    await book.post([*records[20:], *late], midway_us + HOUR_US)
+    keys = [
+        BalanceKey(book.limits["spend"].id, "", month_span("2026-10")[0]),
+        BalanceKey(book.limits["slots"].id, "", 0),
+        BalanceKey(book.limits["midway day"].id, "", NOON_US - NOON_US % DAY_US),
+    ]
+    async with database.write() as session:
+        await leases.exchange(
+            session, book.holder_id, [Wish(key, 5, 5) for key in keys], [], NOON_US, next(turns)
+        )
+    await book.post(
+        [a_record(**ids, holder_id=book.holder_id, charges=(Charge(*keys[0], 3),))], midway_us + 2 * HOUR_US
+    )
+    book.records = records
+    return book
+
+
+async def test_a_book_that_metergate_wrote_has_no_faults(book: Book) -> None:
+    """Guards against an alarm that is always on: limits set midway, late calls, charges, unresolved ones."""
+    findings = await book.verify()
+    assert {check: result.shown for check, result in findings.results.items() if result.shown} == {}
+    assert findings.is_clean
+    assert {check.value: result.looked_at for check, result in findings.results.items()} == {
+        "request_ids": 47, "rows": 47, "prices": 47, "amounts": 47,
+        "rollups": findings[Check.ROLLUPS].looked_at,
+        "balances": findings[Check.BALANCES].looked_at,
+        "leases": findings[Check.LEASES].looked_at,
+    }  # fmt: skip
+    assert findings[Check.ROLLUPS].looked_at > 10 and findings[Check.BALANCES].looked_at > 10
+    assert findings[Check.LEASES].looked_at > 10
+    assert not any(notice.faults for notice in findings.notices.values())
+
+
+# What an accident or a hand in the tables can do, and the checks that must say so: those and no others.
+CORRUPTIONS: dict[str, tuple[str, set[Check]]] = {
+    "two rows with one id": (
+        "UPDATE usage SET request_id = {id_2} WHERE request_id = {id_1}",
+        {Check.REQUEST_IDS},
+    ),
+    "an amount too high, the hour's sum with it": (
+        "UPDATE usage SET amount_picos = amount_picos + 1 WHERE request_id = {id_1};"
+        "UPDATE usage SET amount_picos = amount_picos - 1 WHERE request_id = {id_2}",
+        {Check.AMOUNTS},
+    ),
+    "an amount where there is no price": (
+        "UPDATE usage SET amount_picos = 1 WHERE request_id = {id_5};"
+        "UPDATE usage_hour SET amount_picos = 1 WHERE model = 'free' AND hour_us = {noon}"
+        " AND tenant_id = {tenant};"
+        "UPDATE limit_balance SET used = used + 1 WHERE limit_id = {spend} AND window_us = {month}",
+        {Check.AMOUNTS},
+    ),
+    "another version's price": (
+        "UPDATE usage SET price_version_id = (SELECT id FROM price_version WHERE tenant_id IS NOT NULL)"
+        " WHERE request_id = {id_1}",
+        {Check.PRICES, Check.AMOUNTS},
+    ),
+    "a version that begins earlier than it did": (
+        "UPDATE price_version SET effective_from_us = {noon} + 1 WHERE tenant_id IS NOT NULL",
+        {Check.PRICES},
+    ),
+    "a version that is gone": (
+        "DELETE FROM price_version WHERE tenant_id IS NOT NULL",
+        {Check.PRICES},
+    ),
+    "a price that was changed in place": (
+        "UPDATE price_version SET request_micros = 1 WHERE tenant_id IS NOT NULL",
+        {Check.AMOUNTS},
+    ),
+    "a row's currency": (
+        "UPDATE usage SET currency = 'EUR' WHERE started_us >= {noon} AND started_us < {noon} + 3600000000"
+        " AND tenant_id = {tenant} AND model = 'tiny';"
+        "UPDATE usage_hour SET currency = 'EUR' WHERE hour_us = {noon}"
+        " AND tenant_id = {tenant} AND model = 'tiny'",
+        {Check.PRICES},
+    ),
+    "a sum too high": (
+        "UPDATE usage_hour SET calls = calls + 1 WHERE hour_us = {noon} AND model = 'free'",
+        {Check.ROLLUPS},
+    ),
+    "a sum without rows": (
+        "UPDATE usage_hour SET hour_us = hour_us + 40 * 86400000000 WHERE hour_us = {noon}",
+        {Check.ROLLUPS},
+    ),
+    "a row without a sum": (
+        "DELETE FROM usage_hour WHERE hour_us = {noon} AND model = 'free'",
+        {Check.ROLLUPS},
+    ),
+    "a row that is gone": (
+        "DELETE FROM usage WHERE request_id = {id_1}",
+        {Check.ROLLUPS, Check.BALANCES},
+    ),
+    "a balance too low": (
+        "UPDATE limit_balance SET used = used - 1 WHERE limit_id = {spend} AND window_us = {month}",
+        {Check.BALANCES},
+    ),
+    "a balance that is gone": (
+        "DELETE FROM limit_balance WHERE limit_id = {each_month} AND end_user = 'ann'"
+        " AND window_us = {month}",
+        {Check.BALANCES},
+    ),
+    "a balance of nobody": (
+        "INSERT INTO limit_balance VALUES ({each_month}, 'eve', {month}, 1, 0)",
+        {Check.BALANCES},
+    ),
+    "a balance of a window without calls": (
+        "INSERT INTO limit_balance VALUES ({midway_day}, '', {noon} - 129600000000 * 100, 1, 0)",
+        {Check.BALANCES},
+    ),
+    "a balance of one end user too high": (
+        "UPDATE limit_balance SET used = used + 10 WHERE limit_id = {each_month} AND end_user = 'ann'"
+        " AND window_us = {month}",
+        {Check.BALANCES},
+    ),
+    "more leased than held": (
+        "UPDATE limit_balance SET leased = leased + 1 WHERE limit_id = {slots}",
+        {Check.LEASES},
+    ),
+    "more held than leased": (
+        "UPDATE lease SET held = held + 1 WHERE limit_id = {slots}",
+        {Check.LEASES},
+    ),
+    "a lease without a balance": (
+        "DELETE FROM limit_balance WHERE limit_id = {slots}",
+        {Check.LEASES},
+    ),
+    "leases of a holder that has ended": (
+        "DELETE FROM lease_holder",
+        {Check.LEASES},
+    ),
+    "something negative": (
+        "UPDATE lease SET held = -1 WHERE limit_id = {slots};"
+        "UPDATE limit_balance SET leased = -1 WHERE limit_id = {slots}",
+        {Check.LEASES},
+    ),
+    "an end before the start": (
+        "UPDATE usage SET ended_us = started_us - 1 WHERE request_id = {id_1}",
+        {Check.ROWS},
+    ),
+    "more cached than read": (
+        "UPDATE usage SET cached_prompt_tokens = prompt_tokens + 1 WHERE request_id = {id_5};"
+        "UPDATE usage_hour SET cached_prompt_tokens = cached_prompt_tokens + 102"
+        " WHERE hour_us = {noon} AND model = 'free' AND tenant_id = {tenant}",
+        {Check.ROWS},
+    ),
+    "an unresolved row with an amount": (
+        "UPDATE usage SET amount_picos = 7 WHERE usage_source = 'unresolved';"
+        "UPDATE usage_hour SET amount_picos = 7 WHERE usage_source = 'unresolved';"
+        "UPDATE limit_balance SET used = used + 7 WHERE limit_id = {spend} AND window_us = {month}",
+        {Check.ROWS},
+    ),
+    "an id of another day": (
+        "UPDATE usage SET request_id = {old_id} WHERE request_id = {id_1}",
+        {Check.ROWS},
+    ),
+}
+
+
+async def _corrupt(session: AsyncSession, book: Book, statements: str) -> None:
+    values = {
+        "noon": NOON_US,
+        "month": month_span("2026-10")[0],
+        "tenant": repr(book.ids["tenant_id"]),
+        "id_1": repr(book.records[1].request_id),
+        "id_2": repr(book.records[2].request_id),
+        "id_5": repr(book.records[5].request_id),
+        "old_id": repr(new_request_id(NOON_US - 3 * DAY_US)),
+        "spend": repr(book.limits["spend"].id),
+        "slots": repr(book.limits["slots"].id),
+        "each_month": repr(book.limits["each month"].id),
+        "midway_day": repr(book.limits["midway day"].id),
+    }
+    if book.database.is_sqlite:
+        await session.execute(text("PRAGMA ignore_check_constraints = ON"))
+        await session.execute(text("PRAGMA foreign_keys = OFF"))
+        if "SET request_id" in statements:
+            await session.execute(text("ALTER TABLE usage RENAME TO usage_before"))
+            await session.execute(text("CREATE TABLE usage AS SELECT * FROM usage_before"))
+    else:
+        await session.execute(text("ALTER TABLE usage DROP CONSTRAINT pk_usage"))
+        checks = await session.execute(
+            text(
+                "SELECT conrelid::regclass, conname FROM pg_constraint WHERE contype = 'c'"
+                " AND conrelid IN ('lease'::regclass, 'limit_balance'::regclass)"
+            )
+        )
+        for table, constraint in checks.all():
+            await session.execute(text(f"ALTER TABLE {table} DROP CONSTRAINT {constraint}"))
+    for statement in statements.split(";"):
+        changed = (await session.execute(text(statement.format(**values)))).rowcount  # type: ignore[attr-defined]
+        assert changed, statement
+
+
+class _Undone(Exception):
+    """Takes a corruption back."""
+
+
+async def test_each_corruption_turns_exactly_its_checks_red(book: Book) -> None:
+    """Guards against a check that cannot fail, and against one that cries about everything."""
+    found: dict[str, set[Check]] = {}
+    for name, (statements, _) in CORRUPTIONS.items():
+        try:
+            async with book.database.write() as session:
+                await _corrupt(session, book, statements)
+                findings = await verify(session, NOON_US)
+                raise _Undone
+        except _Undone:
+            red = {check: result for check, result in findings.results.items() if result.faults}
+            assert all(result.shown for result in red.values()), (name, red)
+            found[name] = set(red)
+    assert found == {name: red for name, (_, red) in CORRUPTIONS.items()}
+    assert (await book.verify()).is_clean
+
+
+async def test_a_month_is_looked_at_alone(book: Book) -> None:
+    """Guards against a month that is declared clean by looking at another."""
+    async with book.database.write() as session:
+        await session.execute(text(f"DELETE FROM usage WHERE request_id = '{book.records[1].request_id}'"))
+    assert (await book.verify(month_span("2026-09"))).is_clean
+    findings = await book.verify(month_span("2026-10"))
+    assert findings[Check.ROLLUPS].faults == 1 and findings[Check.BALANCES].faults
+    assert 0 < findings[Check.ROWS].looked_at < 47
+
+
+async def test_sums_past_64_bits_are_compared_exactly(book: Book) -> None:
+    """Guards against floats, and against SQLite's SUM, which fails past 64 bits."""
+    async with book.database.write() as session:
+        await prices.set_price(session, "dear", Rates(10**13, 10**13, 10**13), 1)
+        tenant = await tenancy.create_tenant(session, "Rich", 1)
+        await limit_settings.set_limit(
+            session, LimitScope(tenant.id), LimitKind.SPEND, LIFETIME, 10**18, NOON_US
+        )
+    for hour in range(4):
+        record = a_record(
+            tenant_id=tenant.id, model="dear", started_us=NOON_US + hour * HOUR_US,
+            ended_us=NOON_US + hour * HOUR_US, prompt_tokens=700_001, completion_tokens=0,
+        )  # fmt: skip
+        await book.post([record], NOON_US + DAY_US)
+    findings = await book.verify()
+    assert findings.is_clean, findings.results
+    passed = findings.notices[Notice.LIMIT_PASSED]
+    assert passed.faults == 1 and "of 1000000000000000000" in passed.shown[0].what
+
+
+@pytest.mark.postgres
+async def test_a_detached_month_is_said_and_is_no_fault(postgresql_url: str) -> None:
+    """Guards against an operator who keeps old months elsewhere, as the docs allow, and is told that the
+    book is broken.
+    """
+    database = Database(postgresql_url)
+    try:
+        async with database.write() as session:
+            tenant = await tenancy.create_tenant(session, "Acme", 1)
+            await limit_settings.set_limit(
+                session, LimitScope(tenant.id), LimitKind.TOKENS, LIFETIME, 10**9, 1
+            )
+            await ensure_partitions(session, NOON_US)
+            records = [
+                a_record(tenant_id=tenant.id, started_us=at_us, ended_us=at_us)
+                for at_us in (NOON_US, NOON_US + 3 * DAY_US)
+            ]
+            await post(session, records, PriceBook(), NOON_US)
+        async with database.write() as session:
+            await session.execute(text("ALTER TABLE usage DETACH PARTITION usage_2026_10"))
+        async with database.read() as session:
+            findings = await verify(session, NOON_US)
+        assert findings.is_clean, findings.results
+        assert findings[Check.ROWS].looked_at == 1
+        (told,) = findings.notices[Notice.MONTH_DETACHED].shown
+        assert told.id == "2026-10"
+    finally:
+        await database.close()
+
+
+async def test_the_repairs_in_the_docs_repair(book: Book) -> None:
+    """Guards against an operator who is told to run what was never run."""
+    told = re.search(r"```sql\n(-- rollups.*?)```", OPERATIONS.read_text(), re.DOTALL)
+    assert told is not None
+    statements = [part.strip() for part in re.sub(r"--.*", "", told[1]).split(";")]
+    repairs = [part for part in statements if part not in ("", "BEGIN", "COMMIT") and "limit_..." not in part]
+    assert len(repairs) == 5
+    async with book.database.write() as session:
+        await session.execute(text(f"UPDATE usage_hour SET calls = calls + 1 WHERE hour_us = {NOON_US}"))
+        await session.execute(text("UPDATE limit_balance SET leased = leased + 1"))
+    findings = await book.verify()
+    assert {check for check in Check if findings[check].faults} == {Check.ROLLUPS, Check.LEASES}
+    async with book.database.write() as session:
+        for repair in repairs:
+            await session.execute(text(repair.replace(":hour", str(NOON_US))))
+    assert (await book.verify()).is_clean
