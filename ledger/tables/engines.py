@@ -57,4 +57,5 @@ class ReconciliationPoint(Table, table=True):
     before_generation_tokens: int = Field(sa_type=BigInteger)
     after_prompt_tokens: int = Field(sa_type=BigInteger)
     after_generation_tokens: int = Field(sa_type=BigInteger)
+    crossing_unknown_calls: int = Field(sa_type=BigInteger)
     checked_us: int = Field(sa_type=BigInteger)

@@ -26,6 +26,7 @@ POINT_COLUMNS = (
     "before_generation_tokens",
     "after_prompt_tokens",
     "after_generation_tokens",
+    "crossing_unknown_calls",
     "checked_us",
 )
 
