@@ -11,6 +11,7 @@ from typing import Any
 from pydantic_core import PydanticUndefined
 
 from admin.cli.serve import SETTINGS
+from ledger.engine_settings import EngineSettings
 from ledger.settings import LedgerSettings, Settings
 
 HEAD = """\
@@ -68,7 +69,8 @@ def _choices(annotation: Any) -> str:
 def sections() -> Sequence[tuple[str, type[Settings]]]:
     """The classes there are, as the composition root knows them."""
     titles = {"ProxySettings": "The data plane", "AdminSettings": "The control plane"}
-    return [("The ledger", LedgerSettings), *((titles[kind.__name__], kind) for kind in SETTINGS)]
+    shared = [("The ledger", LedgerSettings), ("The engines", EngineSettings)]
+    return [*shared, *((titles[kind.__name__], kind) for kind in SETTINGS)]
 
 
 if __name__ == "__main__":

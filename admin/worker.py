@@ -15,6 +15,8 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from admin.config import AdminSettings
+from admin.reconciler import Reconciler
+from admin.sampling import Sampler
 from ledger import lifeline, past_windows
 from ledger.database import Database
 from ledger.errors import LedgerError
@@ -69,13 +71,19 @@ class BackgroundWorker:
             Job("the schema check", SCHEMA_SECONDS, database.check),
             Job("limits' windows long past", PAST_WINDOWS_SECONDS, clear_past_windows),
         ]
+        sampler = Sampler(self._settings, self._now_us)
         if not database.is_sqlite:
             jobs.append(Job("the monthly partitions", PARTITIONS_SECONDS, make_partitions))
+        every = self._settings.reconcile_seconds
+        if every and self._settings.engines:
+            reconciler = Reconciler(database, sampler, self._settings.engines, self._now_us)
+            jobs.append(Job("the reconciliation", every, reconciler.turn))
         try:
             async with asyncio.TaskGroup() as group:
                 for job in jobs:
                     group.create_task(_repeat(job))
         finally:
+            await sampler.close()
             await database.close()
 
 

@@ -131,6 +131,7 @@ def _usage_row(record: CallRecord, price_book: PriceBook, now_us: int) -> tuple[
         None if price is None else price.id,
         now_us,
         record.end_user,
+        record.choices_per_prompt,
     )
 
 

@@ -41,7 +41,7 @@ class CallRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One settled call. Times are microseconds since the Unix epoch; `first_byte_us` 0 means none came.
 
     `end_user`: the app's own user, as the request named it. `holder_id`: who held the leases that `charges`
-    are taken from.
+    are taken from. `choices_per_prompt`: the request's `n`; an engine's counter has the prompt so many times.
     """
 
     request_id: str
@@ -64,6 +64,7 @@ class CallRecord(msgspec.Struct, frozen=True, array_like=True, gc=False):
     end_user: str = ""
     holder_id: str = ""
     charges: tuple[Charge, ...] = ()
+    choices_per_prompt: int = 1
 
     @property
     def usage(self) -> Usage:

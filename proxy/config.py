@@ -1,22 +1,19 @@
-"""The data plane's settings: where it listens, which engines it stands before, what it lets through.
+"""The data plane's settings: where it listens, what it lets through, how long it waits.
 
 Rules: a setting has a unit in its name, a default that is safe on loopback, and a description, from which
 docs/configuration.md is made. Values are checked here, once; the rest of the data plane trusts them.
 It must not know the control plane.
 """
 
-import ssl
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
-from urllib.parse import urlsplit
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, field_validator
 from pydantic_settings import NoDecode
 
+from ledger.engine_settings import EngineSettings, split_at_commas
 from ledger.errors import Refused
 from ledger.networks import Networks
-from ledger.settings import LedgerSettings
 
 
 class UnpricedModels(StrEnum):
@@ -26,23 +23,12 @@ class UnpricedModels(StrEnum):
     REFUSE = "refuse"
 
 
-class ProxySettings(LedgerSettings):
+class ProxySettings(EngineSettings):
     """Settings of the data plane; each is METERGATE_<NAME> in the environment or metergate.toml."""
 
     host: str = Field("127.0.0.1", description="Address the data plane listens on.")
     port: int = Field(8080, ge=0, le=65535, description="Port of the data plane; 0 takes any free one.")
     workers: int = Field(1, ge=1, le=256, description="Worker processes of the data plane.")
-    engines: Annotated[tuple[str, ...], NoDecode] = Field(
-        (), description="Base URLs of the engines, separated by commas, such as `http://127.0.0.1:8000`."
-    )
-    engine_api_key: SecretStr | None = Field(
-        None, description="The key that the engines ask for (vLLM's `--api-key`); never a tenant's."
-    )
-    engine_ca_file: Path | None = Field(
-        None,
-        description="PEM file of certificates that https engines are checked against; default: the system's.",
-    )
-
     trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
         (),
         description=(
@@ -102,24 +88,11 @@ class ProxySettings(LedgerSettings):
         9464, ge=0, le=65535, description="Port of the metrics page; 0 takes any free one."
     )
 
-    @field_validator("engines", "extra_fields", "trusted_proxies", mode="before")
+    @field_validator("extra_fields", "trusted_proxies", mode="before")
     @classmethod
-    def _split_at_commas(cls, value: object) -> object:
+    def _split(cls, value: object) -> object:
         """'a, b' -> ('a', 'b'); a list (from metergate.toml or Python) stays one."""
-        if isinstance(value, str):
-            return tuple(part.strip() for part in value.split(",") if part.strip())
-        return value
-
-    @field_validator("engine_ca_file")
-    @classmethod
-    def _holds_certificates(cls, path: Path | None) -> Path | None:
-        """Read here once, so that a wrong file is told at the start and not by every probe."""
-        if path is not None:
-            try:
-                ssl.create_default_context(cafile=path)
-            except OSError as error:  # ssl.SSLError is one
-                raise ValueError(f"cannot read certificates from {path}") from error
-        return path
+        return split_at_commas(value)
 
     @field_validator("trusted_proxies")
     @classmethod
@@ -129,22 +102,3 @@ class ProxySettings(LedgerSettings):
             return Networks.parse(texts).cidrs
         except Refused as fault:
             raise ValueError(str(fault)) from None
-
-    @field_validator("engines")
-    @classmethod
-    def _are_base_urls(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
-        """Base URLs without a trailing slash or `/v1`: http(s), a host, nothing secret or variable."""
-        return tuple(_base_url(url) for url in urls)
-
-
-def _base_url(url: str) -> str:
-    parts = urlsplit(url)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError(f"{url!r} is not an http:// or https:// URL")
-    if parts.username or parts.password:
-        raise ValueError("an engine's URL holds no user or password: set METERGATE_ENGINE_API_KEY instead")
-    if parts.query or parts.fragment:
-        raise ValueError(f"{url!r} is a base URL and takes no ? or #")
-    if parts.port == 0:
-        raise ValueError(f"{url!r} has no usable port")
-    return url.rstrip("/").removesuffix("/v1")

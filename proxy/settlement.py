@@ -212,4 +212,5 @@ class Settlement:
             end_user=call.end_user,
             holder_id=self._hold.holder_id if charges and self._hold else "",
             charges=charges,
+            choices_per_prompt=call.choices_per_prompt,
         )

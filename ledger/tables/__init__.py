@@ -2,6 +2,7 @@
 
 from ledger.tables.base import Table
 from ledger.tables.changes import Change
+from ledger.tables.engines import EngineSample, ReconciliationPoint
 from ledger.tables.limits import Lease, LeaseHolder, LimitBalance, LimitEvent, LimitRate, UsageLimit
 from ledger.tables.prices import PriceVersion
 from ledger.tables.secret import SecretCheck
@@ -12,6 +13,7 @@ __all__ = [
     "AdminKey",
     "ApiKey",
     "Change",
+    "EngineSample",
     "Lease",
     "LeaseHolder",
     "LimitBalance",
@@ -19,6 +21,7 @@ __all__ = [
     "LimitRate",
     "PriceVersion",
     "Project",
+    "ReconciliationPoint",
     "SecretCheck",
     "Table",
     "Tenant",

@@ -21,7 +21,10 @@ def integer_only(column: str) -> CheckConstraint:
 
 
 class UsageRow(Table, table=True):
-    """One settled call, rated. Never changed: a correction is a new row."""
+    """One settled call, rated. Never changed: a correction is a new row.
+
+    `choices_per_prompt`: the request's `n`; 1 in rows from before it was kept.
+    """
 
     __tablename__ = "usage"
     __table_args__ = (
@@ -52,6 +55,7 @@ class UsageRow(Table, table=True):
     price_version_id: str | None = None
     posted_us: int = Field(sa_type=BigInteger)
     end_user: str = Field(default="")
+    choices_per_prompt: int = Field(default=1)
 
 
 class UsageHour(Table, table=True):

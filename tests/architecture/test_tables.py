@@ -24,7 +24,13 @@ SAID = (
     "token",
     "input",
 )
-COUNTS = ("prompt_tokens", "cached_prompt_tokens", "completion_tokens", "input_micros_per_mtok")
+COUNTS = (
+    "prompt_tokens",
+    "cached_prompt_tokens",
+    "completion_tokens",
+    "input_micros_per_mtok",
+    "choices_per_prompt",
+)
 
 
 def identify(column: object) -> str:
@@ -60,7 +66,16 @@ def test_columns_are_exact_and_wide_enough(table: str, column: Column[object]) -
     elif isinstance(column.type, Amount):
         return  # its unit is its limit's, and it is as wide as money
     elif isinstance(kind, Numeric | Integer):
-        narrow = {"http_status", "calls", "id", "worker"}
+        narrow = {
+            "http_status",
+            "calls",
+            "unknown_calls",
+            "crossing_unknown_calls",
+            "id",
+            "worker",
+            "choices_per_prompt",
+            "in_flight",
+        }
         assert column.name in narrow, f"{table}.{column.name} does not say its unit"
     if column.name == "digest":
         assert isinstance(kind, LargeBinary)

@@ -177,7 +177,8 @@ async def test_rows_from_before_the_partitions_move_into_them(empty_postgresql_u
         before = sorted(await ask(database, "SELECT * FROM usage"))
         await database.downgrade("0002")
         assert await partitions(database) == set()
-        assert sorted(await ask(database, "SELECT * FROM usage")) == before
+        newer_columns = 1  # that came after the partitions
+        assert sorted(await ask(database, "SELECT * FROM usage")) == [row[:-newer_columns] for row in before]
         await database.upgrade()
         assert sorted(await ask(database, "SELECT * FROM usage")) == before
         assert [await place_of(database, one) for one in ids] == [

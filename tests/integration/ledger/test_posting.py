@@ -68,7 +68,13 @@ async def test_a_row_says_everything_that_the_record_does(database: Database) ->
     book = PriceBook()
     async with database.write() as session:
         version = await prices.set_price(session, "tiny", RATES, 1)
-    record = a_record(http_status=201, ending=Ending.CLIENT_LEFT, usage_source=UsageSource.RUNNING)
+    record = a_record(
+        http_status=201,
+        ending=Ending.CLIENT_LEFT,
+        usage_source=UsageSource.RUNNING,
+        end_user="ann",
+        choices_per_prompt=3,
+    )
     assert await post_all(database, [record], book) == PostResult(1, 0, 0)
     (row,) = await rows_of(database, USAGE, record.tenant_id)
     for name in set(CallRecord.__struct_fields__) - {"holder_id", "charges"}:  # of the leases, not of the use

@@ -56,6 +56,7 @@ def test_calls_in_flight_are_booked_with_their_last_count(new_gate: NewGate, cal
         assert completion <= row["completion_tokens"] <= account["generated_tokens"]
         assert row["started_us"] < row["first_byte_us"] <= row["ended_us"]
         assert row["tenant_id"] == gate.tenant_id and row["backend"] == calm_engine.url
+        assert row["choices_per_prompt"] == (2 if wire is streams[2][0] else 1)
         wire.close()
     whole.close()
     lost = [row for row in gate.sql("SELECT * FROM usage") if row["usage_source"] == "unresolved"]

@@ -26,6 +26,10 @@ FIELDS = (
     "cached_prompt_tokens",
     "completion_tokens",
     "first_byte_us",
+    "end_user",
+    "holder_id",
+    "charges",
+    "choices_per_prompt",
 )
 
 
@@ -43,6 +47,14 @@ def test_records_of_older_and_newer_versions_are_read() -> None:
     newer = msgspec.msgpack.encode([*values, "a field of tomorrow"])
     assert decode(older) == msgspec.structs.replace(record, first_byte_us=0)
     assert decode(newer) == record
+
+
+def test_a_record_of_an_older_version_has_one_choice() -> None:
+    """Guards against old journals whose prompts would then count no time, or not be read at all."""
+    values = list(msgspec.to_builtins(a_record(choices_per_prompt=7)))
+    decode = msgspec.msgpack.Decoder(CallRecord).decode
+    assert decode(msgspec.msgpack.encode(values)).choices_per_prompt == 7
+    assert decode(msgspec.msgpack.encode(values[:-1])).choices_per_prompt == 1
 
 
 def test_usage_is_the_three_counts() -> None:

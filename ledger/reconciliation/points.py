@@ -1,0 +1,273 @@
+"""Points: how engine and ledger stood at one moment of each hour, kept for good; some 200 bytes each.
+
+A chain of points is one life of an engine. Its first link is where the comparison begins; each later one has
+the ledger's sums since the one before, so that any stretch of a chain is a window. The newest link moves on
+with each turn until its hour is over. Late rows (a journal that was out of reach) come into hours that are
+over: `refresh` adds them up anew.
+
+Two workers may take turns: a chain is read first, and written under a lock unless another has moved it.
+"""
+
+from collections import defaultdict
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from sqlalchemy import Row, delete, desc, insert, select, text, tuple_
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ledger.database import Database
+from ledger.periods import HOUR_US
+from ledger.reconciliation import samples
+from ledger.reconciliation.arithmetic import NO_TOKENS, Edge, Point, Sums, Tokens, Window
+from ledger.reconciliation.checks import names_counted_as, point_at
+from ledger.reconciliation.lives import Life, Moment, lives
+from ledger.tables import Table
+
+LATE_US: Final = 86_400_000_000
+"""How far back late rows are looked for."""
+LAG_US: Final = 10_000_000
+"""How long a posting may take: younger samples wait for the next turn."""
+
+_LOCK: Final = 0x6D67_0006  # PostgreSQL's advisory lock around the writing of links
+_POINTS: Final = Table.metadata.tables["reconciliation_point"]
+_KEY: Final = ("backend", "model", "engine_started_us", "at_us")
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A point of a chain. `since_us`: where the one before is; its own time in the first link."""
+
+    backend: str
+    model: str
+    engine_started_us: int
+    asked_us: int
+    since_us: int
+    point: Point
+    checked_us: int
+
+    @property
+    def is_first(self) -> bool:
+        """Whether the comparison begins here."""
+        return self.since_us == self.point.at_us
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How an engine and the ledger stand over some time, all the engine's lives together."""
+
+    backend: str
+    model: str
+    engine: Tokens = NO_TOKENS
+    counted: Tokens = NO_TOKENS
+    unexplained: Tokens = NO_TOKENS
+    checked_us: int = 0
+
+    @property
+    def capture_ratio(self) -> float | None:
+        """Of all that the engine counted, what the ledger has; None where it counted nothing."""
+        return self.counted.total / self.engine.total if self.engine.total else None
+
+
+async def advance(
+    database: Database, backend: str, model: str, counted: Sequence[str], now_us: int, lag_us: int = LAG_US
+) -> bool:
+    """Moves the chain of an engine's model on to its newest closed sample. `counted`: all that the engine
+    counts, by its own names. False: several engines answer at this address, and nothing can be told.
+    """
+    models = names_counted_as(model, counted)
+    async with database.read() as session:
+        tail = await _tail(session, backend, model)
+        since_us = tail[-1].point.at_us if tail else 0
+        seen = await samples.kept(session, since_us, backend, model)
+        chain = list(tail)
+        for life in lives(sample for sample in seen if sample.at_us <= now_us - lag_us):
+            if life.is_mixed or await _was_here(session, chain, life):
+                return False
+            chain = await _follow(session, chain, life, models, now_us)
+    added = [link for link in chain if link not in tail]
+    if added:
+        async with database.write() as session:
+            await _lock(session)
+            if await _tail(session, backend, model) == tail:  # else another worker was quicker
+                await _replace(session, [link for link in tail if link not in chain], added)
+    return True
+
+
+async def refresh(database: Database, counted: Mapping[str, Sequence[str]], now_us: int) -> None:
+    """Adds up anew what the ledger has of the links of the last day, but for each chain's newest. `counted`:
+    what each engine counts.
+    """
+    old, new = [], []
+    async with database.read() as session:
+        links = await _links(session, now_us - LATE_US)
+        newest = {(link.backend, link.model): link for link in links}
+        for link in links:
+            if link is newest[link.backend, link.model]:
+                continue
+            models = names_counted_as(link.model, counted.get(link.backend, [link.model]))
+            moment = Moment(link.asked_us, link.point.at_us, link.point.engine)
+            point = await point_at(session, link.backend, models, moment, link.since_us)
+            if point != link.point:
+                old.append(link)
+                new.append(replace(link, point=point, checked_us=now_us))
+    if new:
+        async with database.write() as session:
+            await _lock(session)
+            await _replace(session, old, new)
+
+
+async def standings(session: AsyncSession, since_us: int) -> list[Standing]:
+    """Each engine's model over the time since an instant, as far as it was compared."""
+    found: dict[tuple[str, str], Standing] = {}
+    for link, window in await windows(session, since_us):
+        key = (link.backend, link.model)
+        so_far = found.get(key, Standing(*key))
+        found[key] = Standing(
+            *key,
+            so_far.engine + window.engine,
+            so_far.counted + window.sums.counted,
+            so_far.unexplained + window.unexplained,
+            max(so_far.checked_us, link.checked_us),
+        )
+    return [found[key] for key in sorted(found)]
+
+
+async def windows(session: AsyncSession, since_us: int) -> list[tuple[Link, Window]]:
+    """Each chain's stretch since an instant, and its newest link; from the last link before it, if any."""
+    chains: dict[tuple[str, str, int], list[list[Link]]] = defaultdict(list)
+    for link in await _links(session, since_us - 2 * HOUR_US):
+        own = chains[link.backend, link.model, link.engine_started_us]
+        if not own or link.is_first:
+            own.append([])
+        own[-1].append(link)
+    found = []
+    for chain in (chain for own in chains.values() for chain in own):
+        begin = max((place for place, link in enumerate(chain) if link.point.at_us <= since_us), default=0)
+        stretch = chain[begin:]
+        if len(stretch) > 1 and stretch[-1].point.at_us > since_us:
+            found.append((stretch[-1], Window.over([link.point for link in stretch])))
+    return found
+
+
+async def _follow(
+    session: AsyncSession, chain: list[Link], life: Life, models: Collection[str] | None, now_us: int
+) -> list[Link]:
+    """The chain with what a life adds to its end."""
+    end, is_closed = life.end(now_us)
+    if not is_closed:
+        return chain
+    sample = life.samples[0]
+
+    async def link_at(moment: Moment, since_us: int) -> Link:
+        point = await point_at(session, sample.backend, models, moment, since_us)
+        started_us, asked_us = sample.engine_started_us, moment.asked_us
+        return Link(sample.backend, sample.model, started_us, asked_us, since_us, point, now_us)
+
+    if not chain or not _goes_on(chain[-1], life):
+        # What was before our first sample of an engine is not ours to compare; after a restart, all is.
+        start = life.birth if chain and life.birth else Moment.of(sample)
+        chain = [*chain, await link_at(start, start.at_us)]
+    last = chain[-1]
+    if end.at_us <= last.point.at_us:
+        return chain
+    if last.is_first or last.point.at_us // HOUR_US != end.at_us // HOUR_US:
+        return [*chain, await link_at(end, last.point.at_us)]
+    return [*chain[:-1], await link_at(end, last.since_us)]
+
+
+def _goes_on(link: Link, life: Life) -> bool:
+    """Whether the life is the one that the link is of."""
+    engine, first = link.point.engine, life.samples[0].tokens
+    is_same = link.engine_started_us == life.samples[0].engine_started_us
+    return is_same and engine.prompt <= first.prompt and engine.generation <= first.generation
+
+
+async def _was_here(session: AsyncSession, chain: Sequence[Link], life: Life) -> bool:
+    """Whether a life that is new to us has been seen before another one."""
+    started_us, sample = life.samples[0].engine_started_us, life.samples[0]
+    if not started_us or not chain or chain[-1].engine_started_us == started_us:
+        return False
+    query = select(_POINTS.c.at_us).where(
+        _POINTS.c.backend == sample.backend,
+        _POINTS.c.model == sample.model,
+        _POINTS.c.engine_started_us == started_us,
+    )
+    return (await session.execute(query.limit(1))).first() is not None
+
+
+async def _links(session: AsyncSession, from_us: int) -> list[Link]:
+    query = select(_POINTS).where(_POINTS.c.at_us >= from_us).order_by(_POINTS.c.at_us)
+    return [_link(row) for row in await session.execute(query)]
+
+
+async def _tail(session: AsyncSession, backend: str, model: str) -> list[Link]:
+    """The last two links, the older first."""
+    query = select(_POINTS).where(_POINTS.c.backend == backend, _POINTS.c.model == model)
+    rows = (await session.execute(query.order_by(desc(_POINTS.c.at_us)).limit(2))).all()
+    return [_link(row) for row in reversed(rows)]
+
+
+async def _replace(session: AsyncSession, old: Sequence[Link], new: Sequence[Link]) -> None:
+    if old:
+        keys = tuple_(*(_POINTS.c[name] for name in _KEY))
+        values = [tuple(_values(link)[name] for name in _KEY) for link in old]
+        await session.execute(delete(_POINTS).where(keys.in_(values)))
+    await session.execute(insert(_POINTS), [_values(link) for link in new])
+
+
+async def _lock(session: AsyncSession) -> None:
+    """SQLite has one writer as it is."""
+    if session.get_bind().dialect.name == "postgresql":
+        await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": _LOCK})
+
+
+def _values(link: Link) -> dict[str, Any]:
+    """The columns of a link."""
+    point = link.point
+    sums, before, after = point.sums, point.edge.before, point.edge.after
+    return {
+        "backend": link.backend,
+        "model": link.model,
+        "engine_started_us": link.engine_started_us,
+        "at_us": point.at_us,
+        "asked_us": link.asked_us,
+        "since_us": link.since_us,
+        "engine_prompt_tokens": point.engine.prompt,
+        "engine_generation_tokens": point.engine.generation,
+        "calls": sums.calls,
+        "unknown_calls": sums.unknown_calls,
+        "prompt_tokens": sums.prompt_tokens,
+        "folded_prompt_tokens": sums.folded_prompt_tokens,
+        "completion_tokens": sums.completion_tokens,
+        "unsure_prompt_tokens": sums.unsure_prompt_tokens,
+        "untold_tokens": sums.untold_tokens,
+        "before_prompt_tokens": before.prompt,
+        "before_generation_tokens": before.generation,
+        "after_prompt_tokens": after.prompt,
+        "after_generation_tokens": after.generation,
+        "crossing_unknown_calls": point.edge.unknown_calls,
+        "checked_us": link.checked_us,
+    }
+
+
+def _link(row: Row[Any]) -> Link:
+    sums = Sums(
+        row.calls,
+        row.unknown_calls,
+        row.prompt_tokens,
+        row.folded_prompt_tokens,
+        row.completion_tokens,
+        row.unsure_prompt_tokens,
+        row.untold_tokens,
+    )
+    edge = Edge(
+        Tokens(row.before_prompt_tokens, row.before_generation_tokens),
+        Tokens(row.after_prompt_tokens, row.after_generation_tokens),
+        row.crossing_unknown_calls,
+    )
+    engine = Tokens(row.engine_prompt_tokens, row.engine_generation_tokens)
+    point = Point(row.at_us, engine, sums, edge)
+    return Link(
+        row.backend, row.model, row.engine_started_us, row.asked_us, row.since_us, point, row.checked_us
+    )
