@@ -7,7 +7,7 @@ that may count or not, and between the two bounds any `used` is right.
 
 Rows come hour by hour, oldest first. A window's balances are compared once its last hour has been seen, and
 forgotten: memory is bounded by the windows that are open at a time. Balances of limits that were removed mean
-nothing any more and are left alone.
+nothing any more and are left alone, and so are those of windows long past (ledger/past_windows.py).
 """
 
 from collections import defaultdict
@@ -24,6 +24,7 @@ from ledger.given import Statement
 from ledger.lease_terms import BalanceKey
 from ledger.limits import FOREVER_US, Limit, LimitWindow
 from ledger.moves import Use, amount_of
+from ledger.past_windows import is_past, kept_from_us
 from ledger.periods import HOUR_US, iso
 from ledger.reports import ExactSum
 from ledger.tables import Table
@@ -68,8 +69,11 @@ class _Bounds:
 class Balances:
     """The consumable limits there are, and what the rows seen so far used of them."""
 
-    def __init__(self, limits: Iterable[tuple[Limit, int]], span: tuple[int, int] | None) -> None:
+    def __init__(
+        self, limits: Iterable[tuple[Limit, int]], span: tuple[int, int] | None, now_us: int
+    ) -> None:
         """`limits` with the time each was set; `span`: only windows that lie in it."""
+        self._now_us = now_us + CLOCKS_US
         self._limits: dict[str, tuple[Limit, int]] = {}
         self._scopes: dict[tuple[str, str | None, str | None], list[Limit]] = defaultdict(list)
         self._span = span
@@ -144,6 +148,8 @@ class Balances:
 
     def _count(self, limit: Limit, hour_us: int, part: Spent) -> None:
         from_us, until_us = limit.span(hour_us)
+        if is_past(from_us, self._now_us):
+            return
         if self._span is not None and not (self._span[0] <= from_us and until_us <= self._span[1]):
             return
         amount = least = amount_of(limit.kind, part.use)
@@ -182,6 +188,7 @@ class Balances:
         query = query.select_from(_BALANCES.join(_LIMITS, _LIMITS.c.id == _BALANCES.c.limit_id)).where(
             _LIMITS.c.window != LimitWindow.MINUTE,
             or_(_LIMITS.c.end_user.is_(None), _BALANCES.c.window_us >= self._blind_until_us),
+            or_(_BALANCES.c.window_us == 0, _BALANCES.c.window_us >= kept_from_us(self._now_us)),
         )
         if self._span is not None:
             query = query.where(_LIMITS.c.window != LimitWindow.LIFETIME)

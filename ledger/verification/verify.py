@@ -51,7 +51,7 @@ class _Verification:
         await book.refresh(session)
         limits = await list_set(session)
         consumable = [(limit, at) for limit, at in limits if limit.nature is LimitNature.CONSUMABLE]
-        balances = Balances(consumable, self._span)
+        balances = Balances(consumable, self._span, self._now_us)
         await check_ids(session, findings, self._from_us, self._until_us)
         hour_us = await next_hour(session, self._from_us, self._until_us)
         while hour_us is not None:

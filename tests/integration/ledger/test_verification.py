@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ledger import leases, limit_settings, prices, tenancy
+from ledger import leases, limit_settings, past_windows, prices, tenancy
 from ledger.database import Database
 from ledger.ids import new_request_id
 from ledger.lease_terms import BalanceKey, Wish
@@ -17,6 +17,7 @@ from ledger.limit_settings import LimitScope
 from ledger.limits import EACH_USER, Limit, LimitKind, LimitWindow
 from ledger.money import Rates
 from ledger.partitions import ensure_partitions
+from ledger.past_windows import KEPT_DAYS
 from ledger.periods import DAY_US, HOUR_US, month_span
 from ledger.posting import post
 from ledger.prices import PriceBook
@@ -210,7 +211,7 @@ CORRUPTIONS: dict[str, tuple[str, set[Check]]] = {
         {Check.BALANCES},
     ),
     "a balance of a window without calls": (
-        "INSERT INTO limit_balance VALUES ({midway_day}, '', {noon} - 129600000000 * 100, 1, 0)",
+        "INSERT INTO limit_balance VALUES ({midway_day}, '', {noon} - 129600000000 * 30, 1, 0)",
         {Check.BALANCES},
     ),
     "a balance of one end user too high": (
@@ -394,3 +395,13 @@ async def test_the_repairs_in_the_docs_repair(book: Book) -> None:
         for repair in repairs:
             await session.execute(text(repair.replace(":hour", str(NOON_US))))
     assert (await book.verify()).is_clean
+
+
+async def test_windows_long_past_are_left_alone(book: Book) -> None:
+    """Guards against a book that is called wrong because balances nobody needs were cleared away."""
+    later_us = NOON_US + (KEPT_DAYS + 60) * DAY_US
+    async with book.database.write() as session:
+        assert await past_windows.clear(session, later_us)
+    assert (await book.verify())[Check.BALANCES].faults
+    async with book.database.read() as session:
+        assert not (await verify(session, later_us))[Check.BALANCES].faults

@@ -8,7 +8,6 @@ from race.__main__ import race
 from race.databases import Databases
 from race.finding import table
 
-
 SECONDS = {"budget": 60, "rate": 20, "slots": 10, "crash": 60, "operations": 8, "fairness": 6}
 
 # A race on a machine that does much else takes long to start, and its clients long to come to their end.
