@@ -53,9 +53,26 @@ class JournalReader:
 
     def read(self, entries_max: int) -> Batch:
         """Up to `entries_max` entries that are there now; advances. Raises JournalCorrupt for a foreign
-        segment.
+        segment and OSError where there is nothing before it; what was read goes first, and the fault comes
+        again with the next read.
         """
         batch = Batch(self.position)
+        try:
+            self._read_on(batch, entries_max)
+        except (JournalCorrupt, OSError):
+            if not batch.entries and not batch.damages:
+                self.position = batch.end
+                raise
+        batch.end = self.position
+        return batch
+
+    def close(self) -> None:
+        """Close the segment; nothing when none is open."""
+        if self._open is not None:
+            os.close(self._open[1])
+            self._open = None
+
+    def _read_on(self, batch: Batch, entries_max: int) -> None:
         while len(batch.entries) < entries_max:
             # Which segments there are comes first: whatever a segment holds after its successor exists is
             # final.
@@ -65,14 +82,6 @@ class JournalReader:
             if not later or len(batch.entries) >= entries_max:
                 break
             self.position = Position(later[0], len(HEADER))
-        batch.end = self.position
-        return batch
-
-    def close(self) -> None:
-        """Close the segment; nothing when none is open."""
-        if self._open is not None:
-            os.close(self._open[1])
-            self._open = None
 
     def _read_segment(self, batch: Batch, entries_max: int, *, is_final: bool) -> bool:
         """Read on in the segment at hand; whether the position moved."""

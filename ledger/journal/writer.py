@@ -26,12 +26,14 @@ from ledger.journal import holder_file
 from ledger.journal.frames import HEADER, encode_frame, is_torn_tail, whole_frames
 from ledger.journal.segments import (
     PATIENCE_S,
+    START,
     FileLock,
     Position,
     read_cursor,
     segment_numbers,
     segment_path,
     sync_folder,
+    waiting_in,
 )
 from ledger.record import Entry, HolderEnded
 
@@ -218,14 +220,11 @@ class JournalWriter:
             return False
         if disk.f_bavail * disk.f_frsize < self._free_bytes_min:
             return False
-        waiting_bytes = self._offset
-        for number in segment_numbers(self._folder):
-            if number != self._segment:
-                try:
-                    waiting_bytes += segment_path(self._folder, number).stat().st_size
-                except FileNotFoundError:  # posted and deleted just now
-                    continue
-        return waiting_bytes <= self._journal_bytes_max
+        try:
+            posted = read_cursor(self._folder)
+        except JournalFault:  # the poster complains of it, and posts nothing
+            posted = START
+        return waiting_in(self._folder, posted) <= self._journal_bytes_max
 
     def _sync_in_groups(self) -> None:
         while not self._closing.is_set():
