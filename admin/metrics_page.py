@@ -1,8 +1,9 @@
-"""The metrics page: `python -m admin.metrics_page --fd FD` serves /metrics, summed over all workers.
+"""The metrics page: `python -m admin.metrics_page --fd FD --data-dir DIR` serves /metrics.
 
-The workers count through prometheus_client's multiprocess mode, into files of one folder; this process adds
-them up when it is asked. It is a process of its own so that a scrape never waits for a request, nor a
-request for a scrape. It must not know what is counted.
+The workers and the poster count through prometheus_client's multiprocess mode, into files of one folder; this
+process adds them up when it is asked, and looks at the journals itself (admin/journal_gauges.py). It is a
+process of its own so that a scrape never waits for a request, nor a request for a scrape. It must not know
+what is counted.
 """
 
 import argparse
@@ -10,13 +11,16 @@ import logging
 import signal
 import socket
 import threading
+import time
 from http.server import ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import MetricsHandler
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from admin.journal_gauges import JournalGauges
 from ledger import lifeline
 
 SLOW_READER_SECONDS = 10.0
@@ -55,9 +59,10 @@ class Server(ThreadingHTTPServer):
         logging.getLogger("metergate.metrics").warning("a scrape failed", exc_info=False)
 
 
-def serve(listener: socket.socket) -> None:
+def serve(listener: socket.socket, data_dir: Path) -> None:
     """Serves until SIGTERM, or until the supervisor is gone."""
     registry = CollectorRegistry()
+    registry.register(JournalGauges(data_dir, lambda: time.time_ns() // 1000))
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
     server = Server(listener, registry)
     stopping = threading.Event()
@@ -74,4 +79,6 @@ def serve(listener: socket.socket) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m admin.metrics_page")
     parser.add_argument("--fd", type=int, required=True, help="a listening socket")
-    serve(socket.socket(fileno=parser.parse_args().fd))
+    parser.add_argument("--data-dir", type=Path, required=True, help="where the journals are")
+    arguments = parser.parse_args()
+    serve(socket.socket(fileno=arguments.fd), arguments.data_dir)

@@ -19,7 +19,8 @@ Each is written by one store, which kill -9 cannot tear; between two of them it 
 chunk old.
 
 What is not exactly as it must be is no call: it is reported with its place, never guessed at. A damaged
-header costs nothing but itself: each slot has its own checksum, and the file's length says how many there are.
+header costs nothing but itself: each slot has its own checksum, and the length of the file says how many
+there are.
 
 The version is in the magic. There has been one so far; a later one has to read this one's files.
 """
