@@ -14,7 +14,14 @@ from typing import Final
 import msgspec
 
 from ledger.errors import JournalCorrupt
-from ledger.journal.frames import FRAME_HEAD_BYTES, HEADER, PAYLOAD_BYTES_MAX, Fault, decode_frame
+from ledger.journal.frames import (
+    FRAME_HEAD_BYTES,
+    HEADER,
+    PAYLOAD_BYTES_MAX,
+    Fault,
+    decode_frame,
+    is_other_version,
+)
 from ledger.journal.segments import Position, segment_numbers, segment_path
 from ledger.record import CallRecord, Entry, HolderEnded
 
@@ -85,7 +92,7 @@ class JournalReader:
 
     def _read_segment(self, batch: Batch, entries_max: int, *, is_final: bool) -> bool:
         """Read on in the segment at hand; whether the position moved."""
-        descriptor = self._descriptor()
+        descriptor = self._descriptor(batch)
         if descriptor is None:
             return False
         offset = self.position.offset
@@ -132,7 +139,7 @@ class JournalReader:
         # A record may begin among the last bytes of a read that does not reach the segment's end.
         return data[offset:] if at_end else data[offset : len(data) - FRAME_BYTES_MAX]
 
-    def _descriptor(self) -> int | None:
+    def _descriptor(self, batch: Batch) -> int | None:
         number = self.position.segment
         if self._open is not None and self._open[0] == number:
             return self._open[1]
@@ -144,10 +151,16 @@ class JournalReader:
             return None
         header = os.pread(descriptor, len(HEADER), 0)
         if header != HEADER:
-            os.close(descriptor)
-            if HEADER.startswith(header):  # made, and not written yet
+            # Made, and not written yet; or it never reached the disk before a power cut.
+            is_empty = HEADER.startswith(header) or not header.strip(b"\0")
+            if is_empty or is_other_version(header):
+                os.close(descriptor)
+            if is_empty:
                 return None
-            raise JournalCorrupt(f"{path} was not written by this version of metergate: {header!r}")
+            if is_other_version(header):
+                raise JournalCorrupt(f"{path} was not written by this version of metergate: {header!r}")
+            if self.position.offset == len(HEADER):
+                batch.damages.append(Damage(Position(number, 0), header))
         self._open = (number, descriptor)
         return descriptor
 

@@ -91,13 +91,15 @@ def waiting_in(folder: Path, posted: Position) -> int:
 
 
 def read_cursor(folder: Path) -> Position:
-    """Up to where the folder is posted; START when nothing ever was. Raises JournalFault for a mangled
-    cursor.
+    """Up to where the folder is posted; START when nothing ever was, or nobody knows: posting again adds
+    nothing. Raises JournalFault for a mangled cursor.
     """
     path = folder / "posted"
     try:
         text = path.read_text(encoding="ascii", errors="replace")
     except FileNotFoundError:
+        return START
+    if not text.strip("\0\n"):  # written, and not on the disk before a power cut; it is never synced
         return START
     try:
         segment, offset = text.split()

@@ -23,7 +23,7 @@ import msgspec
 
 from ledger.errors import JournalFault, JournalFull
 from ledger.journal import holder_file
-from ledger.journal.frames import HEADER, encode_frame, is_torn_tail, whole_frames
+from ledger.journal.frames import HEADER, encode_frame, is_other_version, is_torn_tail, whole_frames
 from ledger.journal.segments import (
     PATIENCE_S,
     START,
@@ -143,10 +143,11 @@ class JournalWriter:
         frame = encode_frame(self._encode(record))
         try:
             written = os.write(self._descriptor, frame)
+            if written != len(frame):
+                os.ftruncate(self._descriptor, self._offset)
         except OSError as error:
             raise self._fault(error) from error
         if written != len(frame):
-            os.ftruncate(self._descriptor, self._offset)
             raise JournalFull(f"no room for a record in {self._folder}")
         self._offset += written
         if not self._dirty.is_set():
@@ -202,10 +203,11 @@ class JournalWriter:
             descriptor = _new_segment(self._folder, self._segment + 1)
         except OSError as error:
             raise self._fault(error) from error
-        self._retired.append(self._descriptor)
-        self._descriptor = descriptor
+        # In this order: who syncs looks at the retired first and closes them, and then at the one in use.
+        full, self._descriptor = self._descriptor, descriptor
         self._segment += 1
         self._offset = len(HEADER)
+        self._retired.append(full)
 
     def _fault(self, error: OSError) -> JournalFault:
         if error.errno in _FULL:
@@ -257,9 +259,9 @@ def _take_over(folder: Path) -> int:
     if numbers:
         path = segment_path(folder, last)
         data = path.read_bytes()
-        if len(data) < len(HEADER):
+        if len(data) < len(HEADER) or not data.strip(b"\0"):  # nothing of it reached the disk
             path.unlink()
-        elif data.startswith(HEADER):
+        elif not is_other_version(data[: len(HEADER)]):
             _cut_torn_tail(path, data)
     return max(last, read_cursor(folder).segment) + 1
 
