@@ -1,9 +1,9 @@
-"""The metrics page: `python -m admin.metrics_page --fd FD` serves /metrics, summed over all workers.
+"""The metrics page: `python -m admin.metrics_page --fd FD --data-dir DIR` serves /metrics.
 
-The workers count through prometheus_client's multiprocess mode, into files of one folder; this process adds
-them up when it is asked, and looks what waits in the journals (`admin.journal_metrics`). It is a process of
-its own so that a scrape never waits for a request, nor a request for a scrape. It must not know what is
-counted.
+The workers and the poster count through prometheus_client's multiprocess mode, into files of one folder; this
+process adds them up when it is asked, and looks at the journals itself (admin/journal_gauges.py). It is a
+process of its own so that a scrape never waits for a request, nor a request for a scrape. It must not know
+what is counted.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import MetricsHandler
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from admin.journal_metrics import JournalMetrics
+from admin.journal_gauges import JournalGauges
 from ledger import lifeline
 
 SLOW_READER_SECONDS = 10.0
@@ -60,12 +60,11 @@ class Server(ThreadingHTTPServer):
         logging.getLogger("metergate.metrics").warning("a scrape failed", exc_info=False)
 
 
-def serve(listener: socket.socket) -> None:
+def serve(listener: socket.socket, data_dir: Path) -> None:
     """Serves until SIGTERM, or until the supervisor is gone."""
     registry = CollectorRegistry()
+    registry.register(JournalGauges(data_dir, lambda: time.time_ns() // 1000))
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-    if data_dir := os.environ.get("METERGATE_DATA_DIR"):
-        registry.register(JournalMetrics(Path(data_dir), lambda: time.time_ns() // 1000))
     server = Server(listener, registry)
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
@@ -81,4 +80,6 @@ def serve(listener: socket.socket) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m admin.metrics_page")
     parser.add_argument("--fd", type=int, required=True, help="a listening socket")
-    serve(socket.socket(fileno=parser.parse_args().fd))
+    parser.add_argument("--data-dir", type=Path, required=True, help="where the journals are")
+    arguments = parser.parse_args()
+    serve(socket.socket(fileno=arguments.fd), arguments.data_dir)

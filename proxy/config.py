@@ -83,6 +83,23 @@ class ProxySettings(EngineSettings):
         30.0, ge=0, description="How long a stopping process lets running calls finish before it ends them."
     )
 
+    journal_bytes_max: int = Field(
+        8 << 30,
+        ge=1 << 20,
+        description=(
+            "How much may wait in the journal of each worker while the ledger's database is away; past it, "
+            "new calls are answered 503. A million calls are about 350 MB."
+        ),
+    )
+    disk_free_bytes_min: int = Field(
+        128 << 20,
+        ge=64 << 20,
+        description=(
+            "With less free on the disk of the data folder, new calls are answered 503, so that the records "
+            "of those that run find room: up to 2 KiB each."
+        ),
+    )
+
     metrics_host: str = Field("127.0.0.1", description="Address of the metrics page, `/metrics`.")
     metrics_port: int = Field(
         9464, ge=0, le=65535, description="Port of the metrics page; 0 takes any free one."

@@ -70,7 +70,12 @@ async def serve(settings: ProxySettings, worker: int, listener: socket.socket) -
     secret = pepper(settings)
     database = Database(settings.database_url, pool_size=settings.database_pool_size)
     folder = worker_folder(settings.data_dir, worker)
-    journal = JournalWriter(folder, patience_s=TAKE_OVER_S)
+    journal = JournalWriter(
+        folder,
+        free_bytes_min=settings.disk_free_bytes_min,
+        journal_bytes_max=settings.journal_bytes_max,
+        patience_s=TAKE_OVER_S,
+    )
     recovered = recover_into(journal, folder)  # before anything is said of the dead owner's end
     settled = SettledCalls(journal, FlightRecorder(folder))
     metrics, gauge = Metrics(), LedgerGauge(worker)

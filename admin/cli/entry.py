@@ -14,6 +14,7 @@ from admin.cli import (
     database,
     doctor,
     engine,
+    journal,
     keys,
     ledger,
     limits,
@@ -41,6 +42,7 @@ app.add_typer(limits.app, name="limit")
 app.add_typer(prices.app, name="price")
 app.add_typer(usage.app, name="usage")
 app.add_typer(ledger.app, name="ledger")
+app.add_typer(journal.app, name="journal")
 app.add_typer(database.app, name="db")
 app.add_typer(engine.app, name="engine")
 doctor.register(app)

@@ -18,7 +18,11 @@ or not at all. The words are 8 bytes, aligned, in the machine's own order (the f
 Each is written by one store, which kill -9 cannot tear; between two of them it leaves a count that is one
 chunk old.
 
-What is not exactly as it must be is no call: it is reported with its place, never guessed at.
+What is not exactly as it must be is no call: it is reported with its place, never guessed at. A damaged
+header costs nothing but itself: each slot has its own checksum, and the length of the file says how many
+there are.
+
+The version is in the magic. There has been one so far; a later one has to read this one's files.
 """
 
 import struct
@@ -39,7 +43,9 @@ from ledger.record import CallRecord, Ending
 from ledger.usage import UsageSource
 
 FLIGHT_NAME: Final = "flight"
-MAGIC: Final = b"mgflgt\x01\n"  # the last byte but one is the version of the format
+VERSION: Final = 1
+_KIND: Final = b"mgflgt"
+MAGIC: Final = _KIND + bytes((VERSION,)) + b"\n"
 SLOT_BYTES: Final = 2048  # a record is about 350 bytes; what ids and names may be at the longest fits
 NAME_BYTES_MAX: Final = 256
 NAMES_BYTES: Final = 256 * 1024
@@ -67,6 +73,11 @@ class _Header(msgspec.Struct, frozen=True, array_like=True):
     slots: int
     holder_id: str = ""
 
+    @property
+    def is_guessed(self) -> bool:
+        """Whether it stands in the place of one that cannot be read."""
+        return self.slot_bytes == 0
+
 
 _decode_header: Final = msgspec.msgpack.Decoder(_Header).decode
 
@@ -83,6 +94,7 @@ class Flight:
     """
 
     holder_id: str
+    is_header_damaged: bool = False
     records: list[CallRecord] = field(default_factory=list)
     damaged: list[int] = field(default_factory=list)
     missing: int = 0
@@ -139,7 +151,7 @@ def state_of(frame: bytes) -> int:
 def read_flight(data: bytes) -> Flight:
     """The calls that a file holds. Raises JournalCorrupt for a file that this version did not write."""
     header = _header(data)
-    flight = Flight(header.holder_id)
+    flight = Flight(header.holder_id, is_header_damaged=header.is_guessed)
     seen_us = _WORD.unpack_from(data, SEEN_AT)[0] if len(data) >= SLOT_BYTES else 0
     whole = min(header.slots, len(data) // SLOT_BYTES - 1)
     flight.missing = header.slots - max(0, whole)
@@ -157,15 +169,22 @@ def read_flight(data: bytes) -> Flight:
 
 def _header(data: bytes) -> _Header:
     if not data.startswith(MAGIC):
-        raise JournalCorrupt(f"not written by this version of metergate: it begins with {data[:8]!r}")
+        known = data.startswith(_KIND) and data[len(_KIND) + 1 : len(MAGIC)] == MAGIC[-1:]
+        what = f"its format is {data[len(_KIND)]}" if known else f"it begins with {data[:8]!r}"
+        raise JournalCorrupt(
+            f"not written by this version of metergate: {what}, and this one reads format {VERSION}"
+        )
     payload = decode_frame(data, len(MAGIC))
     try:
         header = None if isinstance(payload, Fault) else _decode_header(payload)
     except (msgspec.DecodeError, UnicodeDecodeError):
         header = None
-    if header is None or header.slot_bytes != SLOT_BYTES or not 0 < header.slots <= SLOTS_MAX:
-        raise JournalCorrupt("its header is damaged")
-    return header
+    if header is not None and header.slot_bytes == SLOT_BYTES and 0 < header.slots <= SLOTS_MAX:
+        return header
+    slots = (len(data) - NAMES_BYTES) // SLOT_BYTES - 1
+    if not 0 < slots <= SLOTS_MAX or file_bytes(slots) != len(data):
+        raise JournalCorrupt("its header is damaged, and it has not the length of a flight recorder")
+    return _Header(0, slots)
 
 
 def _name(text: str, data: bytes, names: int) -> str | None:

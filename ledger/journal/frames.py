@@ -14,7 +14,8 @@ import zlib
 from enum import Enum, auto
 from typing import Final
 
-HEADER: Final = b"mgjrnl\x01\n"  # the last byte but one is the version of the format
+_KIND: Final = b"mgjrnl"
+HEADER: Final = _KIND + b"\x01\n"  # the last byte but one is the version of the format
 FRAME_HEAD_BYTES: Final = 8
 # A record is about 300 bytes; ids and model names are bounded by the proxy. A length past this is no length
 # of ours.
@@ -29,6 +30,16 @@ class Fault(Enum):
 
     SHORT = auto()
     CORRUPT = auto()
+
+
+def is_other_version(header: bytes) -> bool:
+    """Whether a segment begins as another version's would; any other wrong beginning is damage."""
+    return (
+        header != HEADER
+        and len(header) == len(HEADER)
+        and header.startswith(_KIND)
+        and header[-1:] == HEADER[-1:]
+    )
 
 
 def encode_frame(payload: bytes) -> bytes:

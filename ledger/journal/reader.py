@@ -14,7 +14,14 @@ from typing import Final
 import msgspec
 
 from ledger.errors import JournalCorrupt
-from ledger.journal.frames import FRAME_HEAD_BYTES, HEADER, PAYLOAD_BYTES_MAX, Fault, decode_frame
+from ledger.journal.frames import (
+    FRAME_HEAD_BYTES,
+    HEADER,
+    PAYLOAD_BYTES_MAX,
+    Fault,
+    decode_frame,
+    is_other_version,
+)
 from ledger.journal.segments import Position, segment_numbers, segment_path
 from ledger.record import CallRecord, Entry, HolderEnded
 
@@ -53,18 +60,16 @@ class JournalReader:
 
     def read(self, entries_max: int) -> Batch:
         """Up to `entries_max` entries that are there now; advances. Raises JournalCorrupt for a foreign
-        segment.
+        segment and OSError where there is nothing before it; what was read goes first, and the fault comes
+        again with the next read.
         """
         batch = Batch(self.position)
-        while len(batch.entries) < entries_max:
-            # Which segments there are comes first: whatever a segment holds after its successor exists is
-            # final.
-            later = [n for n in segment_numbers(self.folder) if n > self.position.segment]
-            if self._read_segment(batch, entries_max, is_final=bool(later)):
-                continue
-            if not later or len(batch.entries) >= entries_max:
-                break
-            self.position = Position(later[0], len(HEADER))
+        try:
+            self._read_on(batch, entries_max)
+        except (JournalCorrupt, OSError):
+            if not batch.entries and not batch.damages:
+                self.position = batch.end
+                raise
         batch.end = self.position
         return batch
 
@@ -74,9 +79,20 @@ class JournalReader:
             os.close(self._open[1])
             self._open = None
 
+    def _read_on(self, batch: Batch, entries_max: int) -> None:
+        while len(batch.entries) < entries_max:
+            # Which segments there are comes first: whatever a segment holds after its successor exists is
+            # final.
+            later = [n for n in segment_numbers(self.folder) if n > self.position.segment]
+            if self._read_segment(batch, entries_max, is_final=bool(later)):
+                continue
+            if not later or len(batch.entries) >= entries_max:
+                break
+            self.position = Position(later[0], len(HEADER))
+
     def _read_segment(self, batch: Batch, entries_max: int, *, is_final: bool) -> bool:
         """Read on in the segment at hand; whether the position moved."""
-        descriptor = self._descriptor()
+        descriptor = self._descriptor(batch)
         if descriptor is None:
             return False
         offset = self.position.offset
@@ -123,7 +139,7 @@ class JournalReader:
         # A record may begin among the last bytes of a read that does not reach the segment's end.
         return data[offset:] if at_end else data[offset : len(data) - FRAME_BYTES_MAX]
 
-    def _descriptor(self) -> int | None:
+    def _descriptor(self, batch: Batch) -> int | None:
         number = self.position.segment
         if self._open is not None and self._open[0] == number:
             return self._open[1]
@@ -135,10 +151,16 @@ class JournalReader:
             return None
         header = os.pread(descriptor, len(HEADER), 0)
         if header != HEADER:
-            os.close(descriptor)
-            if HEADER.startswith(header):  # made, and not written yet
+            # Made, and not written yet; or it never reached the disk before a power cut.
+            is_empty = HEADER.startswith(header) or not header.strip(b"\0")
+            if is_empty or is_other_version(header):
+                os.close(descriptor)
+            if is_empty:
                 return None
-            raise JournalCorrupt(f"{path} was not written by this version of metergate: {header!r}")
+            if is_other_version(header):
+                raise JournalCorrupt(f"{path} was not written by this version of metergate: {header!r}")
+            if self.position.offset == len(HEADER):
+                batch.damages.append(Damage(Position(number, 0), header))
         self._open = (number, descriptor)
         return descriptor
 

@@ -47,7 +47,7 @@ def recover_into(journal: JournalWriter, folder: Path) -> list[CallRecord]:
             len(flight.records),
             unknown,
         )
-    if flight.damaged or flight.missing:
+    if flight.is_header_damaged or flight.damaged or flight.missing:
         _set_aside(path, _damage(path, flight))
     else:
         path.unlink()
@@ -55,9 +55,12 @@ def recover_into(journal: JournalWriter, folder: Path) -> list[CallRecord]:
 
 
 def _damage(path: Path, flight: Flight) -> str:
-    slots = ", ".join(map(str, flight.damaged[:10])) + (", ..." if len(flight.damaged) > 10 else "")
-    lost = f"slots {slots} of {path} cannot be read" if flight.damaged else f"{path} is cut short"
-    return f"{lost}; calls that were in flight may not be in the ledger"
+    if flight.damaged:
+        slots = ", ".join(map(str, flight.damaged[:10])) + (", ..." if len(flight.damaged) > 10 else "")
+        return f"slots {slots} of {path} cannot be read; calls that were in flight may not be in the ledger"
+    if flight.missing:
+        return f"{path} is cut short; calls that were in flight may not be in the ledger"
+    return f"the header of {path} is damaged; every slot could be read"
 
 
 def _set_aside(path: Path, why: str) -> None:

@@ -69,14 +69,37 @@ def segment_numbers(folder: Path) -> list[int]:
     )
 
 
+def segment_sizes(folder: Path) -> list[tuple[int, int]]:
+    """The segments that are there and how long they are, the oldest first."""
+    sizes = []
+    for number in segment_numbers(folder):
+        try:
+            sizes.append((number, segment_path(folder, number).stat().st_size))
+        except FileNotFoundError:  # posted and deleted just now
+            continue
+    return sizes
+
+
+def waiting_in(folder: Path, posted: Position) -> int:
+    """How many bytes of frames lie behind a position."""
+    waiting = 0
+    for number, size in segment_sizes(folder):
+        if number >= posted.segment:
+            begin = posted.offset if number == posted.segment else len(HEADER)
+            waiting += max(0, size - begin)
+    return waiting
+
+
 def read_cursor(folder: Path) -> Position:
-    """Up to where the folder is posted; START when nothing ever was. Raises JournalFault for a mangled
-    cursor.
+    """Up to where the folder is posted; START when nothing ever was, or nobody knows: posting again adds
+    nothing. Raises JournalFault for a mangled cursor.
     """
     path = folder / "posted"
     try:
         text = path.read_text(encoding="ascii", errors="replace")
     except FileNotFoundError:
+        return START
+    if not text.strip("\0\n"):  # written, and not on the disk before a power cut; it is never synced
         return START
     try:
         segment, offset = text.split()

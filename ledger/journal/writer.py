@@ -23,15 +23,17 @@ import msgspec
 
 from ledger.errors import JournalFault, JournalFull
 from ledger.journal import holder_file
-from ledger.journal.frames import HEADER, encode_frame, is_torn_tail, whole_frames
+from ledger.journal.frames import HEADER, encode_frame, is_other_version, is_torn_tail, whole_frames
 from ledger.journal.segments import (
     PATIENCE_S,
+    START,
     FileLock,
     Position,
     read_cursor,
     segment_numbers,
     segment_path,
     sync_folder,
+    waiting_in,
 )
 from ledger.record import Entry, HolderEnded
 
@@ -141,10 +143,11 @@ class JournalWriter:
         frame = encode_frame(self._encode(record))
         try:
             written = os.write(self._descriptor, frame)
+            if written != len(frame):
+                os.ftruncate(self._descriptor, self._offset)
         except OSError as error:
             raise self._fault(error) from error
         if written != len(frame):
-            os.ftruncate(self._descriptor, self._offset)
             raise JournalFull(f"no room for a record in {self._folder}")
         self._offset += written
         if not self._dirty.is_set():
@@ -200,10 +203,11 @@ class JournalWriter:
             descriptor = _new_segment(self._folder, self._segment + 1)
         except OSError as error:
             raise self._fault(error) from error
-        self._retired.append(self._descriptor)
-        self._descriptor = descriptor
+        # In this order: who syncs looks at the retired first and closes them, and then at the one in use.
+        full, self._descriptor = self._descriptor, descriptor
         self._segment += 1
         self._offset = len(HEADER)
+        self._retired.append(full)
 
     def _fault(self, error: OSError) -> JournalFault:
         if error.errno in _FULL:
@@ -218,14 +222,11 @@ class JournalWriter:
             return False
         if disk.f_bavail * disk.f_frsize < self._free_bytes_min:
             return False
-        waiting_bytes = self._offset
-        for number in segment_numbers(self._folder):
-            if number != self._segment:
-                try:
-                    waiting_bytes += segment_path(self._folder, number).stat().st_size
-                except FileNotFoundError:  # posted and deleted just now
-                    continue
-        return waiting_bytes <= self._journal_bytes_max
+        try:
+            posted = read_cursor(self._folder)
+        except JournalFault:  # the poster complains of it, and posts nothing
+            posted = START
+        return waiting_in(self._folder, posted) <= self._journal_bytes_max
 
     def _sync_in_groups(self) -> None:
         while not self._closing.is_set():
@@ -258,9 +259,9 @@ def _take_over(folder: Path) -> int:
     if numbers:
         path = segment_path(folder, last)
         data = path.read_bytes()
-        if len(data) < len(HEADER):
+        if len(data) < len(HEADER) or not data.strip(b"\0"):  # nothing of it reached the disk
             path.unlink()
-        elif data.startswith(HEADER):
+        elif not is_other_version(data[: len(HEADER)]):
             _cut_torn_tail(path, data)
     return max(last, read_cursor(folder).segment) + 1
 

@@ -10,6 +10,7 @@ import typer
 from prometheus_client import Counter
 
 from admin.cli.entry import app
+from admin.journal_gauges import JournalGauges
 from ledger.record import Ending
 from ledger.usage import UsageSource
 from proxy import metrics
@@ -93,11 +94,12 @@ def test_the_table_of_endpoints_is_the_documents() -> None:
     assert shown - {"/docs", "/openapi.json"} == openapi()["paths"].keys()
 
 
-def test_every_metric_is_documented_with_its_labels() -> None:
+def test_every_metric_is_documented_with_its_labels(tmp_path: Path) -> None:
     """A dashboard is built from the page; a metric that is not on it is not found."""
     counters = [each for each in vars(metrics).values() if isinstance(each, Counter)]
     shown = {row[0]: row[1] for row in rows(section("docs/operations.md", "## Metrics"))}
-    assert shown.keys() == {f"`{counter._name}_total`" for counter in counters}
+    gauges = {f"`{gauge.name}`" for gauge in JournalGauges(tmp_path, lambda: 0).collect()}
+    assert shown.keys() == {f"`{counter._name}_total`" for counter in counters} | gauges
     for counter in counters:
         for label in counter._labelnames:
             assert f"`{label}`" in shown[f"`{counter._name}_total`"]

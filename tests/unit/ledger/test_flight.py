@@ -171,6 +171,35 @@ def test_a_file_of_another_version_is_refused(magic: bytes) -> None:
         read_flight(magic + bytes(a_file(KNOWN))[len(MAGIC) :] if magic else b"")
 
 
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        (b"mgflgt\x02\n" + bytes(5000), "its format is 2, and this one reads format 1"),
+        (b"mgflgt\x00\n" + bytes(5000), "its format is 0, and this one reads format 1"),
+        (b"mgflgtxxx" + bytes(5000), "begins with b'mgflgtxx'"),
+        (b"mgflgt", "begins with b'mgflgt'"),
+        (b"", "begins with b''"),
+    ],
+)
+def test_what_is_said_of_a_file_that_is_not_ours(data: bytes, said: str) -> None:
+    """Guards against an operator who cannot tell a newer version's file from a broken one."""
+    with pytest.raises(JournalCorrupt) as fault:
+        read_flight(data)
+    assert said in str(fault.value)
+
+
+@pytest.mark.parametrize("at", range(len(MAGIC), len(encode_header(SLOTS, "holder_a"))))
+def test_a_damaged_header_costs_no_call(at: int) -> None:
+    """Guards against one wrong byte that takes every call in flight out of the book."""
+    data = a_file(KNOWN, NOON_US)
+    data[at] ^= 0x10
+    flight = read_flight(bytes(data))
+    assert flight.is_header_damaged and flight.records == TRUE and not flight.damaged
+    for wrong in (data[:-1], data + b"\0", data[: 2 * SLOT_BYTES]):
+        with pytest.raises(JournalCorrupt, match="its header is damaged"):
+            read_flight(bytes(wrong))
+
+
 def test_long_names_fit() -> None:
     """Guards against a call that is refused, or that kill -9 would lose, for its names."""
     record = a_record(

@@ -107,6 +107,41 @@ def test_a_segment_of_another_version_is_refused(tmp_path: Path) -> None:
     assert segment_path(tmp_path, 1).read_bytes().endswith(b"frames")
 
 
+@pytest.mark.parametrize("is_foreign", [True, False], ids=["another version", "no descriptor"])
+def test_what_lies_before_a_fault_is_read_all_the_same(
+    tmp_path: Path, is_foreign: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards against records that were read and thrown away with the fault behind them: the next read that
+    worked moved the cursor past them, and their segment was deleted.
+    """
+    writer = JournalWriter(tmp_path, segment_bytes=100)
+    records = [a_record() for _ in range(3)]
+    for record in records:
+        writer.append(record)
+    writer.close()
+    path = segment_path(tmp_path, 3)
+    whole, kept = os.open, path.read_bytes()
+
+    def refuse_the_last(opened: Path, *arguments: Any) -> int:
+        if opened == path:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return whole(opened, *arguments)
+
+    if is_foreign:
+        path.write_bytes(b"mgjrnl\x02\n" + b"tomorrow's frames")
+    else:
+        monkeypatch.setattr(os, "open", refuse_the_last)
+    reader = JournalReader(tmp_path, START)
+    assert reader.read(10).entries == records[:2]
+    for _ in range(2):
+        with pytest.raises((JournalCorrupt, OSError)):
+            reader.read(10)
+    monkeypatch.undo()
+    path.write_bytes(kept)
+    assert reader.read(10).entries == records[2:]
+    reader.close()
+
+
 def test_numbers_grow_although_every_segment_is_gone(tmp_path: Path) -> None:
     """Guards against a new segment that the cursor believes is posted."""
     write_cursor(tmp_path, Position(7, 9000))
@@ -189,6 +224,25 @@ def test_new_calls_are_refused_before_the_disk_is_full(
     writer = JournalWriter(tmp_path, journal_bytes_max=100)
     assert not writer.has_room()
     writer.close()
+
+
+def test_what_is_posted_makes_room_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards against a mark below a segment's size that, once reached, is never left: the posted part of the
+    live segment stays on the disk.
+    """
+    monkeypatch.setattr("ledger.journal.writer.ROOM_CHECK_S", 0.0)
+    writer = JournalWriter(tmp_path, journal_bytes_max=2000)
+    records = 0
+    while writer.has_room():
+        writer.append(a_record())
+        records += 1
+    assert records > 3
+    for _ in range(5):  # of calls that run
+        writer.append(a_record())
+    write_cursor(tmp_path, writer.position)
+    assert writer.has_room()
+    writer.close()
+    assert len(everything(tmp_path)) == records + 5
 
 
 def test_a_failed_sync_stops_the_journal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -139,6 +139,22 @@ def test_a_file_of_another_version_is_kept_and_said(
     assert "not written by this version" in caplog.text
 
 
+def test_a_damaged_header_is_kept_and_costs_no_call(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Guards against calls that go to quarantine with a header that nobody needs."""
+    calls = [a_record(), a_record(model="m" * 3000)]
+    in_flight(folder, *calls)
+    data = bytearray((folder / FLIGHT_NAME).read_bytes())
+    data[20] ^= 1
+    (folder / FLIGHT_NAME).write_bytes(data)
+    found = recovered(folder)
+    assert [(record.request_id, record.model) for record in found] == [
+        (call.request_id, call.model) for call in calls
+    ]
+    assert [file.read_bytes() for file in kept(folder)] == [bytes(data)]
+    assert "the header of" in caplog.text and "every slot could be read" in caplog.text
+    assert not (folder / FLIGHT_NAME).exists()
+
+
 def test_a_file_that_is_cut_short_is_kept_and_said(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Guards against slots that are gone without a word."""
     in_flight(folder, a_record(), a_record())
