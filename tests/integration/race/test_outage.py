@@ -1,0 +1,14 @@
+"""A short outage under load: what `make outage` shows with an hour of it."""
+
+import pytest
+
+from race.outage.__main__ import outage
+
+
+@pytest.mark.postgres
+def test_an_outage_loses_nothing_and_grows_nothing() -> None:
+    """Guards against calls of an outage that are lost, doubled or wrongly summed, against memory that grows
+    with them, and against new calls that have to wait until the old ones are posted.
+    """
+    finding = outage(20_000)
+    assert finding.violations == [], finding.figures
