@@ -1,14 +1,16 @@
 """The metrics page: `python -m admin.metrics_page --fd FD` serves /metrics, summed over all workers.
 
 The workers count through prometheus_client's multiprocess mode, into files of one folder; this process adds
-them up when it is asked. It is a process of its own so that a scrape never waits for a request, nor a
-request for a scrape. It must not know what is counted.
+them up when it is asked, and shows beside them what the ledger knows (admin/ledger_gauges.py). It is a
+process of its own so that a scrape never waits for a request, nor a request for a scrape. It must not know
+what is counted.
 """
 
 import argparse
 import logging
 import signal
 import socket
+import sys
 import threading
 from http.server import ThreadingHTTPServer
 from typing import Any
@@ -17,7 +19,10 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import MetricsHandler
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from admin.ledger_gauges import LedgerGauges
 from ledger import lifeline
+from ledger.errors import LedgerError
+from ledger.settings import LedgerSettings, load
 
 SLOW_READER_SECONDS = 10.0
 
@@ -55,10 +60,11 @@ class Server(ThreadingHTTPServer):
         logging.getLogger("metergate.metrics").warning("a scrape failed", exc_info=False)
 
 
-def serve(listener: socket.socket) -> None:
+def serve(listener: socket.socket, gauges: LedgerGauges) -> None:
     """Serves until SIGTERM, or until the supervisor is gone."""
     registry = CollectorRegistry()
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    registry.register(gauges)
     server = Server(listener, registry)
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
@@ -66,6 +72,7 @@ def serve(listener: socket.socket) -> None:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     lifeline.on_end_of_supervisor_in_thread(stopping.set)
     lifeline.say_ready()
+    gauges.follow()
     stopping.wait()
     server.shutdown()
     server.server_close()
@@ -74,4 +81,9 @@ def serve(listener: socket.socket) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m admin.metrics_page")
     parser.add_argument("--fd", type=int, required=True, help="a listening socket")
-    serve(socket.socket(fileno=parser.parse_args().fd))
+    listener = socket.socket(fileno=parser.parse_args().fd)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        serve(listener, LedgerGauges(load(LedgerSettings).database_url))
+    except LedgerError as fault:
+        sys.exit(f"metergate: {fault}")

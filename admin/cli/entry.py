@@ -18,6 +18,7 @@ from admin.cli import (
     limits,
     prices,
     projects,
+    reconcile,
     servers,
     tenants,
     usage,
@@ -42,6 +43,7 @@ app.add_typer(usage.app, name="usage")
 app.add_typer(database.app, name="db")
 app.add_typer(engine.app, name="engine")
 doctor.register(app)
+reconcile.register(app)
 
 
 def main() -> NoReturn:
