@@ -8,7 +8,7 @@ from typing import Any
 
 from admin.times import format_instant
 from ledger.reconciliation.arithmetic import Sums, Tokens, Verdict, Window
-from ledger.reconciliation.checks import Comparison, Unjudged
+from ledger.reconciliation.comparison import Comparison, Unjudged
 
 PASSED = frozenset({Verdict.EXACT, Verdict.EXPLAINED, Verdict.UNKNOWN_CALLS})
 

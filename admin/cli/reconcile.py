@@ -1,6 +1,7 @@
 """`metergate reconcile`: the ledger against the engines' own counters, now and since some time."""
 
 import asyncio
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,7 +11,7 @@ from admin.cli.command import Fault, Request, common, now_us, print_json, print_
 if TYPE_CHECKING:
     from ledger.database import Database
     from ledger.engine_settings import EngineSettings
-    from ledger.reconciliation.checks import Comparison
+    from ledger.reconciliation.comparison import Comparison
     from ledger.reconciliation.lives import Sample
 
 SINCE = "24h"
@@ -58,6 +59,15 @@ def reconcile(
     tolerance: Annotated[
         int, typer.Option("--tolerance", min=0, metavar="N", help="Let so many tokens of either kind go.")
     ] = 0,
+    spans: Annotated[
+        Path | None,
+        typer.Option(
+            "--spans",
+            metavar="FILE",
+            help="Compare call by call with the engine's spans instead (OTLP, a line of JSON each export).",
+            show_default=False,
+        ),
+    ] = None,
     no_wait: Annotated[
         bool, typer.Option("--no-wait", help="One look, and what is not posted yet is left out.")
     ] = False,
@@ -70,6 +80,12 @@ def reconcile(
     from ledger.engine_settings import EngineSettings
     from ledger.settings import load
 
+    if spans is not None:
+        from admin.cli.span_file import compare_file
+
+        if not compare_file(request, spans, no_wait=no_wait):
+            raise typer.Exit(1)
+        return
     settings = load(
         EngineSettings,
         data_dir=request.data_dir,

@@ -1,15 +1,19 @@
 """`metergate reconcile` before a simulated engine: everything through us, then past us, and restarts."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 from typer.testing import CliRunner
 
 from admin.cli.entry import app
+from ledger.ids import new_request_id
+from ledger.reconciliation.arithmetic import Tokens
 from tests.engines import Engine, engine_process
 from tests.integration.proxy.conftest import NewGate
 from tests.integration.proxy.gate import Gate, chat_body, stream_body, wait_for
 from tests.integration.proxy.wire import Wire
+from tests.unit.admin.test_spans import line, span
 
 
 def reconcile(gate: Gate, *arguments: str) -> tuple[int, list[dict[str, Any]], dict[str, Any]]:
@@ -126,3 +130,41 @@ def test_without_any_engine_it_says_what_to_give(new_gate: NewGate, shared_engin
     gate = new_gate(shared_engine.url)
     done = CliRunner().invoke(app, ["reconcile", "--data-dir", str(gate.data)])
     assert "METERGATE_ENGINES" in str(done.exception)
+
+
+def test_spans_are_compared_call_by_call(new_gate: NewGate, tmp_path: Path) -> None:
+    """Guards the way from a collector's file to a verdict on each call, n-fold prompts and all."""
+    with engine_process(*MODELS) as engine:
+        gate = new_gate(engine.url)
+        ask_in_every_way(gate)
+        gate.totals(5)
+        made = engine.calls()
+    file = tmp_path / "spans.jsonl"
+
+    def write(*more: tuple[str, Tokens]) -> None:
+        calls = [
+            (call["id"], Tokens(call["prompt_tokens"] * choices, call["generated_tokens"]))
+            for call, choices in zip(made, (3, 2, 2, 1, 2), strict=True)
+        ]
+        exports = [
+            line(span(name, told, at, at_us=made[0]["arrived_us"]))
+            for at, (name, told) in enumerate([*calls, *more])
+        ]
+        file.write_bytes(b"\n".join(exports) + b"\n")
+
+    def ask() -> tuple[int, dict[str, Any]]:
+        words = ["reconcile", "--json", "--data-dir", str(gate.data), "--spans", str(file)]
+        done = CliRunner().invoke(app, words)
+        return done.exit_code, json.loads(done.stdout)
+
+    write()
+    status, found = ask()
+    assert (status, found["reconciled"], found["agreeing"]) == (0, True, 5), found
+    strange = f"chatcmpl-{new_request_id()}"
+    write((strange, Tokens(3, 4)))
+    status, found = ask()
+    assert (status, found["missing_in_ledger"], found["differing"]) == (1, 1, 0)
+    assert found["calls"]["missing_in_ledger"][0]["request_id"] == strange.removeprefix("chatcmpl-")
+    file.write_text("no export\n")
+    done = CliRunner().invoke(app, ["reconcile", "--data-dir", str(gate.data), "--spans", str(file)])
+    assert "line 1" in str(done.exception)
