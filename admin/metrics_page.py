@@ -1,16 +1,17 @@
-"""The metrics page: `python -m admin.metrics_page --fd FD --data-dir DIR` serves /metrics.
+"""The metrics page: `python -m admin.metrics_page --fd FD` serves /metrics.
 
 The workers and the poster count through prometheus_client's multiprocess mode, into files of one folder; this
-process adds them up when it is asked, and looks at the journals itself (admin/journal_gauges.py). It is a
+process adds them up when it is asked, looks at the journals itself (admin/journal_gauges.py), and shows
+beside them what the ledger knows (admin/ledger_gauges.py). It is a
 process of its own so that a scrape never waits for a request, nor a request for a scrape. It must not know
 what is counted.
 """
 
 import argparse
 import logging
-import os
 import signal
 import socket
+import sys
 import threading
 import time
 from http.server import ThreadingHTTPServer
@@ -22,7 +23,10 @@ from prometheus_client.exposition import MetricsHandler
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from admin.journal_gauges import JournalGauges
+from admin.ledger_gauges import LedgerGauges
 from ledger import lifeline
+from ledger.errors import LedgerError
+from ledger.settings import LedgerSettings, load
 
 SLOW_READER_SECONDS = 10.0
 
@@ -60,11 +64,12 @@ class Server(ThreadingHTTPServer):
         logging.getLogger("metergate.metrics").warning("a scrape failed", exc_info=False)
 
 
-def serve(listener: socket.socket, data_dir: Path) -> None:
+def serve(listener: socket.socket, data_dir: Path, gauges: LedgerGauges) -> None:
     """Serves until SIGTERM, or until the supervisor is gone."""
     registry = CollectorRegistry()
     registry.register(JournalGauges(data_dir, lambda: time.time_ns() // 1000))
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    registry.register(gauges)
     server = Server(listener, registry)
     stopping = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stopping.set())
@@ -72,6 +77,7 @@ def serve(listener: socket.socket, data_dir: Path) -> None:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     lifeline.on_end_of_supervisor_in_thread(stopping.set)
     lifeline.say_ready()
+    gauges.follow()
     stopping.wait()
     server.shutdown()
     server.server_close()
@@ -80,6 +86,10 @@ def serve(listener: socket.socket, data_dir: Path) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m admin.metrics_page")
     parser.add_argument("--fd", type=int, required=True, help="a listening socket")
-    parser.add_argument("--data-dir", type=Path, required=True, help="where the journals are")
-    arguments = parser.parse_args()
-    serve(socket.socket(fileno=arguments.fd), arguments.data_dir)
+    listener = socket.socket(fileno=parser.parse_args().fd)
+    logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    try:
+        settings = load(LedgerSettings)
+        serve(listener, settings.data_dir, LedgerGauges(settings.database_url))
+    except LedgerError as fault:
+        sys.exit(f"metergate: {fault}")

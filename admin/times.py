@@ -44,6 +44,22 @@ def parse_expiry(text: str, now_us: int) -> int:
         ) from None
 
 
+def parse_since(text: str, now_us: int) -> int:
+    """Microseconds of a time (ISO 8601), or of `now` less a duration: 90s, 45m, 12h, 30d, 2w. Raises
+    Refused.
+    """
+    duration = _DURATION.fullmatch(text.strip())
+    if duration:
+        return now_us - int(duration[1]) * _UNIT_SECONDS[duration[2]] * US_PER_SECOND
+    try:
+        return parse_instant(text)
+    except Refused:
+        raise Refused(
+            f"{text!r} is no time to look back to: write a duration such as 24h, or a time such as "
+            "2026-12-31T23:59:59Z"
+        ) from None
+
+
 def month_of(now_us: int) -> str:
     """The month, in UTC, that a time lies in, as ledger/periods.py reads it: `2026-11`."""
     return format_instant(now_us)[:7]

@@ -75,7 +75,9 @@ class BackgroundWorker:
         if not database.is_sqlite:
             jobs.append(Job("the monthly partitions", PARTITIONS_SECONDS, make_partitions))
         every = self._settings.reconcile_seconds
-        if every and self._settings.engines:
+        if every and not self._settings.engines:
+            _log.warning("no engine is set (METERGATE_ENGINES): the ledger is compared with none")
+        elif every:
             reconciler = Reconciler(database, sampler, self._settings.engines, self._now_us)
             jobs.append(Job("the reconciliation", every, reconciler.turn))
         try:

@@ -20,6 +20,7 @@ from admin.cli import (
     limits,
     prices,
     projects,
+    reconcile,
     servers,
     tenants,
     usage,
@@ -46,6 +47,7 @@ app.add_typer(journal.app, name="journal")
 app.add_typer(database.app, name="db")
 app.add_typer(engine.app, name="engine")
 doctor.register(app)
+reconcile.register(app)
 
 
 def main() -> NoReturn:

@@ -227,8 +227,7 @@ class _Start:
                 name = f"data plane worker {number}"
                 add(name, "proxy.worker", "--worker", str(number), of="proxy", stage=0, grace=drain)
             add("the poster", "ledger.poster", stage=1, grace=_STOP_SECONDS)
-            where = ("--data-dir", str(self.data_dir))
-            add("the metrics page", "admin.metrics_page", *where, of="metrics", stage=1, grace=_STOP_SECONDS)
+            add("the metrics page", "admin.metrics_page", of="metrics", stage=1, grace=_STOP_SECONDS)
         if "admin" in self.roles:
             alone = () if "worker" in self.roles else ("--no-worker",)
             add("the control plane", "admin.plane", *alone, of="admin", stage=0, grace=_STOP_SECONDS)

@@ -7,38 +7,13 @@ has sampled, one address with several engines behind it.
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
-from enum import StrEnum
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ledger.reconciliation.arithmetic import Point, Sums, Window
+from ledger.reconciliation.comparison import Comparison, Unjudged
 from ledger.reconciliation.lives import Life, Moment, Sample, lives
 from ledger.reconciliation.sums import backends_between, edge_at, sums_between
-
-
-class Unjudged(StrEnum):
-    """Why calls could not be compared."""
-
-    RESTARTED = "restarted"  # after the last sample of an engine that is gone
-    NO_SAMPLE = "no_sample"  # nobody has asked the engine
-    ONE_SAMPLE = "one_sample"  # nothing to compare it with yet
-    SEVERAL_ENGINES = "several_engines"  # one address, several engines
-
-
-@dataclass(frozen=True, slots=True)
-class Comparison:
-    """One life of an engine with one model, or calls that could not be compared: then `window` is None and
-    `unjudged` says why; `sums` are the ledger's.
-    """
-
-    backend: str
-    model: str
-    from_us: int
-    until_us: int
-    sums: Sums
-    window: Window | None = None
-    unjudged: Unjudged | None = None
 
 
 async def compare(

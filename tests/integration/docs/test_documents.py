@@ -9,6 +9,7 @@ import pytest
 import typer
 from prometheus_client import Counter
 
+from admin import ledger_gauges
 from admin.cli.entry import app
 from admin.journal_gauges import JournalGauges
 from ledger.record import Ending
@@ -17,6 +18,7 @@ from proxy import metrics
 from proxy.docs.document import failures, openapi
 from proxy.endpoints import ENDPOINTS, Endpoint
 from proxy.errors import RateLimited
+from proxy.ledger_gauge import LEDGER_UP
 from tests.integration.docs.reading import ROOT
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -97,12 +99,14 @@ def test_the_table_of_endpoints_is_the_documents() -> None:
 def test_every_metric_is_documented_with_its_labels(tmp_path: Path) -> None:
     """A dashboard is built from the page; a metric that is not on it is not found."""
     counters = [each for each in vars(metrics).values() if isinstance(each, Counter)]
+    known = {f"{counter._name}_total": counter._labelnames for counter in counters} | ledger_gauges.NAMES
     shown = {row[0]: row[1] for row in rows(section("docs/operations.md", "## Metrics"))}
-    gauges = {f"`{gauge.name}`" for gauge in JournalGauges(tmp_path, lambda: 0).collect()}
-    assert shown.keys() == {f"`{counter._name}_total`" for counter in counters} | gauges
-    for counter in counters:
-        for label in counter._labelnames:
-            assert f"`{label}`" in shown[f"`{counter._name}_total`"]
+    known["metergate_ledger_up"] = LEDGER_UP._labelnames
+    known |= {gauge.name: gauge._labelnames for gauge in JournalGauges(tmp_path, lambda: 0).collect()}
+    assert shown.keys() == {f"`{name}`" for name in known}
+    for name, labels in known.items():
+        for label in labels:
+            assert f"`{label}`" in shown[f"`{name}`"]
 
 
 def test_every_ending_and_source_is_documented() -> None:

@@ -10,7 +10,8 @@ from ledger.posting import post
 from ledger.prices import PriceBook
 from ledger.reconciliation import samples
 from ledger.reconciliation.arithmetic import NO_TOKENS, Sums, Tokens, Verdict
-from ledger.reconciliation.checks import Comparison, Unjudged, compare
+from ledger.reconciliation.checks import compare
+from ledger.reconciliation.comparison import Comparison, Unjudged
 from ledger.reconciliation.lives import Sample
 from ledger.reconciliation.sums import edge_at, sums_between
 from ledger.record import CallRecord

@@ -1,0 +1,97 @@
+"""Gauges that the ledger knows: how it stands to the engines' own counters.
+
+The background worker may run on another host than the metrics page, so what it found is read from the ledger.
+A thread of its own reads every REFRESH_SECONDS; a scrape shows what was read last and never waits for a
+database. While that is away the gauges stay as they were, and `checked` tells how old they are.
+"""
+
+import asyncio
+import logging
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Final
+
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from ledger.errors import LedgerError
+
+if TYPE_CHECKING:
+    from ledger.reconciliation.points import Standing
+
+REFRESH_SECONDS: Final = 15.0
+SHOWN_US: Final = 86_400_000_000
+"""The gauges are of the last day."""
+
+CAPTURE: Final = ("metergate_reconciliation_capture_ratio", ("backend", "model"))
+UNEXPLAINED: Final = ("metergate_reconciliation_unexplained_tokens", ("backend", "model", "type"))
+CHECKED: Final = ("metergate_reconciliation_checked_timestamp_seconds", ("backend", "model"))
+NAMES: Final = dict((CAPTURE, UNEXPLAINED, CHECKED))
+"""Each with its labels."""
+
+_log = logging.getLogger("metergate.metrics")
+
+
+class LedgerGauges(Collector):
+    """Shows what it has read last: nothing, at first."""
+
+    def __init__(self, database_url: str) -> None:
+        """Reads nothing yet."""
+        self._database_url = database_url
+        self._standings: Sequence[Standing] = ()
+        self._fault = ""
+
+    def follow(self) -> None:
+        """Begins to read, in a thread that ends with the process."""
+        threading.Thread(target=self._follow, name="ledger gauges", daemon=True).start()
+
+    def refresh(self) -> None:
+        """Reads once. A ledger that does not answer is said once, and changes nothing."""
+        try:
+            self._standings = asyncio.run(self._read())
+            self._fault = ""
+        except LedgerError as fault:
+            if str(fault) != self._fault:
+                self._fault = str(fault)
+                _log.warning("the gauges of the reconciliation stay as they are: %s", fault)
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        """For one scrape."""
+        ratio = GaugeMetricFamily(
+            CAPTURE[0], "Of what the engine counted in the last day, what the ledger has.", labels=CAPTURE[1]
+        )
+        unexplained = GaugeMetricFamily(
+            UNEXPLAINED[0],
+            "Tokens of the last day that the engine counted and no call explains; negative: the reverse.",
+            labels=UNEXPLAINED[1],
+        )
+        checked = GaugeMetricFamily(CHECKED[0], "When they were compared last.", labels=CHECKED[1])
+        for standing in self._standings:
+            labels = (standing.backend, standing.model)
+            if standing.capture_ratio is not None:
+                ratio.add_metric(labels, standing.capture_ratio)
+            unexplained.add_metric((*labels, "input"), standing.unexplained.prompt)
+            unexplained.add_metric((*labels, "output"), standing.unexplained.generation)
+            checked.add_metric(labels, standing.checked_us / 1e6)
+        yield from (ratio, unexplained, checked)
+
+    def _follow(self) -> None:
+        while True:
+            try:
+                self.refresh()
+            except Exception:
+                _log.exception("the gauges of the reconciliation cannot be read")
+            time.sleep(REFRESH_SECONDS)
+
+    async def _read(self) -> "list[Standing]":
+        # Heavy to import, and not needed before the page answers.
+        from ledger.database import Database  # noqa: PLC0415
+        from ledger.reconciliation.points import standings  # noqa: PLC0415
+
+        database = Database(self._database_url, pool_size=1)
+        try:
+            async with database.read() as session:
+                return await standings(session, time.time_ns() // 1000 - SHOWN_US)
+        finally:
+            await database.close()
