@@ -151,13 +151,15 @@ class Authenticator:
         else:
             self._known, self._lapsed = {**self._lapsed, **self._known}, {}
 
-    def _forget(self, subjects: set[str]) -> None:
+    def _forget(self, subjects: set[str] | None) -> None:
+        """What these ids name; None: everything."""
         self._generation += 1
         self._unknown.clear()
         self._known = {
             key: principal
             for key, principal in self._known.items()
-            if not subjects & {principal.api_key_id, principal.project_id, principal.tenant_id}
+            if subjects is not None
+            and not subjects & {principal.api_key_id, principal.project_id, principal.tenant_id}
         }
         for notify in self.on_change:
             notify()

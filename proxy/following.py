@@ -7,18 +7,22 @@ Owns the worker's place in the change log, and with it the judgement whether the
   still listened to, and a read that hangs is given up after READ_SECONDS_MAX, with its connection.
 - What was read before may be relied on for `kept_seconds` after the last read of the log began. Then it has
   lapsed, until the log has been read to its end again.
+- Each read begins with the change that was last seen. Where that is not there any more, the ledger is another
+  one (a restored backup, a standby that lacked the last changes), and nothing is relied on that was read
+  before.
 - A clock is looked at here, by and by, and by nobody who asks.
 """
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
 from ledger import changes
 from ledger.database import Database
 from ledger.errors import DatabaseFault
+from ledger.tables.changes import Change
 
 FOLLOW_SECONDS: Final = 0.4
 LATE_SECONDS: Final = 1.0
@@ -32,8 +36,9 @@ _log = logging.getLogger("metergate.ledger")
 
 
 class ChangeFollower:
-    """Follows the change log. `now_us` is the clock; `on_change` is told the ids of what changed,
-    `on_lapse` that what was read before cannot be relied on any more (True), or can be again (False).
+    """Follows the change log. `now_us` is the clock; `on_change` is told the ids of what changed (None:
+    anything may have), `on_lapse` that what was read before cannot be relied on any more (True), or can be
+    again (False).
     """
 
     def __init__(
@@ -41,7 +46,7 @@ class ChangeFollower:
         database: Database,
         now_us: Callable[[], int],
         kept_seconds: float,
-        on_change: Callable[[set[str]], None],
+        on_change: Callable[[set[str] | None], None],
         on_lapse: Callable[[bool], None],
     ) -> None:
         self._database = database
@@ -50,6 +55,7 @@ class ChangeFollower:
         self._on_change = on_change
         self._on_lapse = on_lapse
         self._seen = 0
+        self._last: tuple[int, str] | None = None  # of the change with that id: when, and whose
         self._read_at = 0.0  # when the last read that was answered began, by the loop's clock
         self._tasks: list[asyncio.Task[None]] = []
         self.is_lapsed = True
@@ -88,7 +94,9 @@ class ChangeFollower:
             is_behind = False
             try:
                 async with asyncio.timeout(READ_SECONDS_MAX):
-                    new = await self._database.ask(partial(changes.since, after_id=self._seen))
+                    new = await self._database.ask(partial(changes.since, after_id=max(0, self._seen - 1)))
+                    is_other = bool(self._seen) and not self._is_ours(new)
+                    latest = await self._database.ask(changes.latest) if is_other else 0
             except (DatabaseFault, TimeoutError) as fault:
                 self._away(str(fault) or f"no answer within {READ_SECONDS_MAX} s")
             except Exception:
@@ -100,9 +108,21 @@ class ChangeFollower:
                 self._noted(begun)
                 if self.is_lapsed and not is_behind:
                     self._set_lapsed(False)
-                if new:
-                    self._seen = new[-1].id or self._seen
-                    self._on_change({change.subject_id for change in new})
+                if is_other:
+                    _log.warning("the ledger's log is another one than before: everything is read anew")
+                    self._seen, self._last = latest, None
+                    self._on_change(None)
+                elif fresh := [change for change in new if (change.id or 0) > self._seen]:
+                    self._seen = fresh[-1].id or self._seen
+                    self._on_change({change.subject_id for change in fresh})
+                if new and not is_other:
+                    self._last = new[-1].at_us, new[-1].subject_id
+
+    def _is_ours(self, new: Sequence[Change]) -> bool:
+        """Whether a read begins with the change that was seen last."""
+        if not new or new[0].id != self._seen:
+            return False
+        return self._last in (None, (new[0].at_us, new[0].subject_id))
 
     async def _watch(self) -> None:
         """Sees what a read that is still out cannot tell."""

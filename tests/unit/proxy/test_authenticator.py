@@ -61,7 +61,7 @@ async def ledger(monkeypatch: pytest.MonkeyPatch) -> Ledger:
         return [change for change in session.log if (change.id or 0) > after_id]
 
     async def latest(session: Ledger) -> int:
-        return 0
+        return max((change.id or 0 for change in session.log), default=0)
 
     monkeypatch.setattr(auth, "find_principal", find_principal)
     monkeypatch.setattr(changes, "since", since)

@@ -87,8 +87,7 @@ async def test_what_was_revoked_meanwhile_does_not_come_back(
         authenticator.on_change.append(lambda: seen.append(authenticator.cached(secret) is not None))
         ledger.fault = None
         await until(lambda: not authenticator.ledger.is_lapsed)
-        await until(lambda: len(seen) == 3)
-        assert seen == [False] * 3
+        assert len(seen) >= 3 and not any(seen)
         assert authenticator.cached(secret) is None
 
 
@@ -155,3 +154,25 @@ async def test_who_waits_for_a_turn_is_told_when_the_ledger_goes_away(ledger: Le
         assert sum(isinstance(answer, LedgerUnavailable) for answer in answers) == 48
         assert ledger.asked == asked + 2
         assert not authenticator._asking
+
+
+@pytest.mark.parametrize(
+    "restored", [[], [(1, 5, "key_9")], [(1, 1, "key_1"), (2, 7, "key_7"), (3, 8, "key_8")]]
+)
+async def test_a_restored_ledger_is_read_anew(ledger: Ledger, restored: list[tuple[int, int, str]]) -> None:
+    """Guards against a failover to a copy that lacks the last changes: its next ones have ids which a worker
+    believes to have seen, so that a key revoked there would work for ever.
+    """
+
+    def log(*entries: tuple[int, int, str]) -> list[Change]:
+        return [Change(id=n, at_us=at, kind="key.created", subject_id=subject) for n, at, subject in entries]
+
+    async with worker(ledger, 3600) as (authenticator, secret):
+        ledger.log = log((1, 1, "key_1"), (2, 2, "key_2"))
+        await until(lambda: authenticator.ledger._last == (2, "key_2"))
+        await authenticator.find(secret)
+        ledger.log = log(*restored)
+        await until(lambda: authenticator.cached(secret) is None)
+        await authenticator.find(secret)
+        ledger.log = [*ledger.log, *log((len(restored) + 1, 9, "key_1"))]
+        await until(lambda: authenticator.cached(secret) is None)
