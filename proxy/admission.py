@@ -84,10 +84,15 @@ class Admission:
         self._is_priced: Final = is_priced
         self._refuse_unpriced: Final = refuse_unpriced
         self.stopping = False
+        self._closed = False
 
     def stop(self) -> None:
-        """Admits nothing any more."""
+        """Says that no more connections are taken; what comes on those there are is still admitted."""
         self.stopping = True
+
+    def close(self) -> None:
+        """Admits nothing any more."""
+        self._closed = True
 
     @property
     def ungranted_since_us(self) -> int:
@@ -98,7 +103,7 @@ class Admission:
 
     def check(self, principal: Principal, call: Call) -> None:
         """All but the limits. Raises the ApiError that says why not."""
-        if self.stopping:
+        if self._closed:
             raise Stopping("This server is shutting down. Try again.")
         if not self._has_room():
             raise LedgerUnavailable("The journal is full: no call is taken that could not be recorded.")

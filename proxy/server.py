@@ -9,6 +9,9 @@ served. Rules:
   at all connections, so a request costs no timer.
 - First signal: stop accepting, wait up to `drain_seconds`, cut the streams, leave. Second signal: cut at
   once.
+- Connections that are open then take one more request, answered with `connection: close`. One without any is
+  closed after LINGER_SECONDS, so that few requests cross with the close; those are for the client to send
+  again, and safe to: nothing of them has begun.
 """
 
 import asyncio
@@ -16,6 +19,7 @@ import logging
 import signal
 import socket
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from types import FrameType
 from typing import Any, Final, cast
 
@@ -37,6 +41,9 @@ KEEP_ALIVE_SECONDS: Final = 75
 
 CUT_SECONDS: Final = 10.0
 """What a cut stream gets to be drained and settled."""
+
+LINGER_SECONDS: Final = 1.0
+"""How long an idle connection may still bring a request after a stop: those of busy clients do."""
 
 _HEAD_BYTES_MAX: Final = 128 << 10
 """A head this long is ended before it is whole; the application's own, lower limit answers 431 in OpenAI's
@@ -164,6 +171,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     last_data: float = 0.0
     _head_bytes: int = 0
+    _is_last: bool = False
 
     def connection_made(self, transport: Any) -> None:
         self.last_data = self.loop.time()
@@ -195,6 +203,19 @@ class BoundedProtocol(HttpToolsProtocol):
         self._head_bytes = -1
         super().on_headers_complete()
         self.scope["extensions"] = {DIRECT_WRITER: DirectWriter(self.cycle)}  # type: ignore[dict-item]
+        if self._is_last:
+            self.cycle.keep_alive = False
+
+    def shutdown(self) -> None:
+        """The request under way, or the next one, is the last; see `close_idle`."""
+        self._is_last = True
+        if self.cycle is not None and not self.cycle.response_complete:
+            super().shutdown()
+
+    def close_idle(self) -> None:
+        """Closes the connection unless a request is under way."""
+        if self.cycle is None or self.cycle.response_complete:
+            self.transport.close()
 
     def is_stalled(self, now: float) -> bool:
         """Whether a request is under way and its next byte is overdue."""
@@ -265,10 +286,16 @@ class Server(uvicorn.Server):
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Lets running calls finish, then cuts them."""
         self._on_stop()
-        cutter = asyncio.create_task(self._cut_after_drain())
+        tasks = [asyncio.create_task(self._close_idle()), asyncio.create_task(self._cut_after_drain())]
         await super().shutdown(sockets)
-        cutter.cancel()
-        self._sweeper.cancel()
+        for task in (*tasks, self._sweeper):
+            task.cancel()
+
+    async def _close_idle(self) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._hurry.wait(), min(LINGER_SECONDS, self._drain_seconds))
+        for connection in list(self.server_state.connections):
+            cast(BoundedProtocol, connection).close_idle()
 
     async def _cut_after_drain(self) -> None:
         try:

@@ -125,7 +125,12 @@ async def serve(settings: ProxySettings, worker: int, listener: socket.socket) -
         salt_of=cache_salts(secret, isolate=settings.isolate_prefix_cache),
         now_us=now_us,
     )
-    server = Server(app, drain_seconds=settings.drain_seconds, on_stop=admission.stop, cut=relay.cut)
+
+    async def cut() -> None:
+        admission.close()
+        await relay.cut()
+
+    server = Server(app, drain_seconds=settings.drain_seconds, on_stop=admission.stop, cut=cut)
 
     async def take_keys() -> None:
         await authenticator.start()

@@ -16,16 +16,18 @@ from pathlib import Path
 from typing import IO, Any
 
 from admin import announcements, data_folder, probe
+from admin.child import Program, StartFailed
 from admin.cli.chosen import Chosen
 from admin.cli.command import Fault, now_us
+from admin.cli.programs import SIMULATOR, programs
 from admin.config import AdminSettings
 from admin.data_folder import FolderUnusable
 from admin.first_run_file import FILE_NAME, FirstRun, draft_of, keep_urls, read
 from admin.forked import ForkFailed, Refusal, in_fork
-from admin.processes import Program, StartFailed, Supervisor
+from admin.processes import ReloadRefused, Supervisor
 from admin.sockets import AddressUnusable, listen, url_of
 from ledger import embedded, secret_key
-from ledger.errors import DatabaseUnavailable, LedgerError, SecretChanged
+from ledger.errors import DatabaseUnavailable, LedgerError, SecretChanged, SettingsRefused
 from ledger.settings import check_names, load
 from proxy.config import ProxySettings, UnpricedModels
 
@@ -36,8 +38,18 @@ SIMULATED_MODELS = ("simulated", "simulated-embedding")
 PROBE_SECONDS = 2.0
 """How long the start waits for an engine's list of models: for its warnings only, an engine may come later.
 """
-_STOP_SECONDS = 10.0
-"""What a process gets, beyond the drain, to write down its last records."""
+FOR_A_RESTART = (
+    "data_dir",
+    "database_url",
+    "host",
+    "port",
+    "workers",
+    "metrics_host",
+    "metrics_port",
+    "admin_host",
+    "admin_port",
+)
+"""Settings that a reload cannot change: sockets are bound, folders claimed, and one ledger is everybody's."""
 
 
 def serve(chosen: Chosen, roles: tuple[str, ...]) -> int:
@@ -105,6 +117,8 @@ class _Start:
     data_dir: Path
     sockets: dict[str, socket.socket] = field(default_factory=dict)
     claims: list[IO[str]] = field(default_factory=list)
+    metrics_dir: Path | None = None
+    renewals: int = 0
 
     @classmethod
     def of(cls, chosen: Chosen, roles: tuple[str, ...]) -> "_Start":
@@ -206,34 +220,33 @@ class _Start:
             secret_key.refuse_new(self.proxy)  # there may be keys
             return {"away": str(fault)}
 
+    def renewed_programs(self) -> list[Program]:
+        """The processes as the settings of now make them. Raises ReloadRefused, and changes nothing then."""
+        try:
+            proxy, admin = resolve(self.chosen)
+        except SettingsRefused as fault:
+            raise ReloadRefused(str(fault)) from None
+        before, now = ({**vars(self.proxy), **vars(self.admin)}, {**vars(proxy), **vars(admin)})
+        changed = [f"METERGATE_{name.upper()}" for name in FOR_A_RESTART if before[name] != now[name]]
+        if bool(self.proxy.engines) != bool(proxy.engines):
+            changed.append("METERGATE_ENGINES (from or to the simulator)")
+        if changed:
+            raise ReloadRefused(f"{', '.join(changed)} changed, which needs a restart")
+        self.proxy, self.admin = proxy, admin
+        self.renewals += 1
+        return [program for program in self.programs() if program.name != SIMULATOR]  # it holds all calls
+
     def programs(self) -> list[Program]:
-        """The processes of these roles. Those that feed others stop after them."""
-        environment = self._environment()
-        drain = self.proxy.drain_seconds + _STOP_SECONDS
-        programs: list[Program] = []
-
-        def add(
-            name: str, module: str, *arguments: str, of: str | None = None, stage: int, grace: float
-        ) -> None:
-            fds = (self.sockets[of].fileno(),) if of else ()
-            told = [word for fd in fds for word in ("--fd", str(fd))]
-            programs.append(Program(name, module, (*told, *arguments), fds, environment, stage, grace))
-
-        if "simulator" in self.sockets:
-            models = [word for model in SIMULATED_MODELS for word in ("--model", model)]
-            add("the simulator", "proxy.simulator", *models, of="simulator", stage=2, grace=_STOP_SECONDS)
-        if "proxy" in self.roles:
-            for number in range(self.proxy.workers):
-                name = f"data plane worker {number}"
-                add(name, "proxy.worker", "--worker", str(number), of="proxy", stage=0, grace=drain)
-            add("the poster", "ledger.poster", stage=1, grace=_STOP_SECONDS)
-            add("the metrics page", "admin.metrics_page", of="metrics", stage=1, grace=_STOP_SECONDS)
-        if "admin" in self.roles:
-            alone = () if "worker" in self.roles else ("--no-worker",)
-            add("the control plane", "admin.plane", *alone, of="admin", stage=0, grace=_STOP_SECONDS)
-        elif "worker" in self.roles:
-            add("the background worker", "admin.worker", stage=0, grace=_STOP_SECONDS)
-        return programs
+        """The processes of these roles. Each renewal takes the other half of twice as many worker numbers."""
+        return programs(
+            self.roles,
+            {name: listener.fileno() for name, listener in self.sockets.items()},
+            self._environment(),
+            workers=self.proxy.workers,
+            first_worker=self.renewals % 2 * self.proxy.workers,
+            drain_seconds=self.proxy.drain_seconds,
+            simulated_models=SIMULATED_MODELS,
+        )
 
     def _environment(self) -> Mapping[str, str]:
         """What every process is told: our own environment, what the command line said, and what was decided
@@ -242,14 +255,20 @@ class _Start:
         decided = {"METERGATE_DATA_DIR": str(self.data_dir)}
         if "proxy" in self.roles:
             decided["METERGATE_ENGINES"] = ",".join(self.engines)
-            decided["PROMETHEUS_MULTIPROC_DIR"] = str(data_folder.empty_metrics(self.data_dir))
+            self.metrics_dir = self.metrics_dir or data_folder.empty_metrics(self.data_dir)
+            decided["PROMETHEUS_MULTIPROC_DIR"] = str(self.metrics_dir)
         return {**os.environ, **_import_path(), **self.chosen.environment(), **decided}
 
     async def supervise(self, ledger: "_Ledger") -> int:
         """Starts everything, says where it is, and stays until it is stopped."""
         if "simulator" in self.sockets:
             warn(announcements.SIMULATOR)
-        supervisor = Supervisor(self.programs(), say=lambda line: warn(f"metergate: {line}"))
+        supervisor = Supervisor(
+            self.programs(),
+            say=lambda line: warn(f"metergate: {line}"),
+            renew=self.renewed_programs,
+            on_stop=self.stop_listening,
+        )
         listing = asyncio.create_task(self._list_models())
 
         async def announce() -> None:
@@ -259,6 +278,13 @@ class _Start:
             return await supervisor.run(announce)
         finally:
             listing.cancel()
+
+    def stop_listening(self) -> None:
+        """From here on only the children hold the sockets: who connects once they have stopped accepting is
+        refused, and goes elsewhere, in place of waiting for nobody.
+        """
+        for listener in self.sockets.values():
+            listener.close()
 
     async def _list_models(self) -> list[str]:
         """The models of every engine that answers; says which do not."""

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from admin import processes
-from admin.processes import Program, StartFailed, Supervisor
+from admin import child, processes
+from admin.child import Program, StartFailed
+from admin.processes import ReloadRefused, Supervisor
 
 ROOT = Path(__file__).parents[3]
 
@@ -21,11 +22,18 @@ CHILD = '''
 import os, signal, sys, threading
 
 mode, diary = sys.argv[1], sys.argv[2]
-signal.signal(signal.SIGTERM, signal.SIG_IGN if mode == "deaf" else lambda *_: os._exit(0))
 
 def note(word):
     with open(diary, "a") as file:
         file.write(f"{word} {os.getpid()} {os.getsid(0)}\\n")
+
+def stop(*_):
+    note("told")
+    if mode != "slow":
+        os._exit(0)
+
+signal.signal(signal.SIGTERM, signal.SIG_IGN if mode == "deaf" else stop)
+signal.signal(signal.SIGUSR1, lambda *_: os._exit(0))
 
 if mode == "dies":
     sys.exit(3)
@@ -132,7 +140,7 @@ async def test_a_silent_child_ends_the_start(folder: Path, monkeypatch: pytest.M
 async def test_a_child_deaf_to_sigterm_is_killed_after_its_grace(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(processes, "HURRY_SECONDS", 0.1)
+    monkeypatch.setattr(child, "HURRY_SECONDS", 0.1)
     said: list[str] = []
     supervisor = Supervisor([program(folder, "deaf", grace_seconds=0.2)], say=said.append)
     async with running(supervisor) as task:
@@ -144,7 +152,7 @@ async def test_a_child_deaf_to_sigterm_is_killed_after_its_grace(
 async def test_a_second_signal_does_not_wait_for_the_grace(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(processes, "HURRY_SECONDS", 0.1)
+    monkeypatch.setattr(child, "HURRY_SECONDS", 0.1)
     supervisor = Supervisor([program(folder, "deaf", grace_seconds=1000)], say=print)
     async with running(supervisor) as task:
         supervisor.stop()
@@ -170,7 +178,8 @@ async def test_stages_stop_one_after_another(folder: Path) -> None:
 
 DRIVER = """
 import asyncio, os, sys
-from admin.processes import Program, Supervisor
+from admin.child import Program
+from admin.processes import Supervisor
 from pathlib import Path
 folder = sys.argv[1]
 environment = {**os.environ, "PYTHONPATH": folder}
@@ -209,4 +218,74 @@ def test_a_signal_ends_it_with_status_0(folder: Path, number: signal.Signals) ->
     os.killpg(driver.pid, number)  # as a terminal does: to the whole group
     assert driver.wait(timeout=20) == 0
     driver.stdout.close()  # type: ignore[union-attr]
-    assert [line[0] for line in diary(folder)] == ["started"]
+    assert [line[0] for line in diary(folder)] == ["started", "told"]
+
+
+async def test_a_renewal_starts_the_successor_before_the_old_one_ends(folder: Path) -> None:
+    """Guards against a moment without a server, and against renewing what must not run twice at a time."""
+    said: list[str] = []
+    ahead = program(folder, "good", "ahead", overlaps=True)
+    behind = program(folder, "good", "behind")
+    supervisor = Supervisor([ahead, behind], say=said.append, renew=lambda: [ahead, behind])
+    async with running(supervisor) as task:
+        before = [int(diary(folder, name)[0][1]) for name in ("ahead", "behind")]
+        supervisor.reload()
+        await until(lambda: "reloaded" in said)
+        for old in before:
+            with pytest.raises(ProcessLookupError):
+                os.kill(old, 0)
+        words = {name: [line[0] for line in diary(folder, name)] for name in ("ahead", "behind")}
+        assert words == {"ahead": ["started", "started", "told"], "behind": ["started", "told", "started"]}
+        supervisor.stop()
+        assert await task == 0
+
+
+async def test_a_successor_that_does_not_start_leaves_the_old_one_alone(folder: Path) -> None:
+    """Guards against a mistake in the settings that takes the service down."""
+    said: list[str] = []
+    server = program(folder, "good", overlaps=True)
+    broken = program(folder, "dies", overlaps=True)
+    supervisor = Supervisor([server], say=said.append, renew=lambda: [broken])
+    async with running(supervisor) as task:
+        for _ in range(2):
+            said.clear()
+            supervisor.reload()
+            await until(lambda: len(said) == 2)
+            assert said[0] == "server: the new one did not start" and said[1].startswith("not reloaded")
+        ((_, pid, _),) = diary(folder)
+        os.kill(int(pid), 0)
+        supervisor.stop()
+        assert await task == 0
+
+
+async def test_a_renewal_that_is_refused_changes_nothing(folder: Path) -> None:
+    def refuse() -> list[Program]:
+        raise ReloadRefused("METERGATE_PORT changed, which needs a restart")
+
+    said: list[str] = []
+    supervisor = Supervisor([program(folder, "good")], say=said.append, renew=refuse)
+    async with running(supervisor) as task:
+        supervisor.reload()
+        await until(lambda: said)
+        assert said == [
+            "not reloaded, everything goes on as before: METERGATE_PORT changed, which needs a restart"
+        ]
+        assert len(diary(folder)) == 1
+        supervisor.stop()
+        assert await task == 0
+
+
+async def test_a_stop_amid_a_renewal_stops_old_and_new(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards against a process that is left behind, or told twice to stop, which would cut its calls."""
+    monkeypatch.setattr(child, "HURRY_SECONDS", 0.1)
+    server = program(folder, "slow", overlaps=True, grace_seconds=20)
+    supervisor = Supervisor([server], say=print, renew=lambda: [server])
+    async with running(supervisor) as task:
+        supervisor.reload()
+        await until(lambda: [line[0] for line in diary(folder)].count("told") == 1)  # the old one drains
+        supervisor.stop()
+        await until(lambda: [line[0] for line in diary(folder)].count("told") == 2)  # and the new one
+        for _, pid, _ in diary(folder)[:2]:
+            os.kill(int(pid), signal.SIGUSR1)
+        assert await task == 0
+    assert sorted(line[0] for line in diary(folder)) == ["started", "started", "told", "told"]

@@ -69,7 +69,7 @@ def traffic(gate: Gate) -> Iterator[None]:
     def call() -> None:
         try:
             with gate.new_client(gate.secret) as client:
-                while not ending.is_set():
+                while not ending.wait(0.02):
                     answer = client.post("/v1/chat/completions", json=stream_body(max_tokens=3))
                     assert answer.status_code == 200 and events(answer.content)[-1] == "[DONE]"
                     gate.chat(max_tokens=2)

@@ -1,6 +1,6 @@
 """How the supervisor paces restarts and names exit statuses."""
 
-from admin.processes import BACKOFF_SECONDS_MAX, backoff_seconds, describe_status
+from admin.child import BACKOFF_SECONDS_MAX, backoff_seconds, describe_status
 
 
 def test_the_first_restart_is_at_once_and_later_ones_double_up_to_the_bound() -> None:
