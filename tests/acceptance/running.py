@@ -59,8 +59,8 @@ class Metergate:
     data_dir: Path
     output: Path
 
-    def command(self, *arguments: str) -> str:
-        """What `metergate ARGUMENTS` prints."""
+    def command(self, *arguments: str, status: int = 0) -> str:
+        """What `metergate ARGUMENTS` prints, and that it ends with this status."""
         done = subprocess.run(
             [sys.executable, "-m", "admin", *arguments, "--data-dir", str(self.data_dir)],
             cwd=ROOT,
@@ -70,7 +70,7 @@ class Metergate:
             timeout=READY_S,
             check=False,
         )
-        assert done.returncode == 0, f"metergate {' '.join(arguments)}: {done.stdout}{done.stderr}"
+        assert done.returncode == status, f"metergate {' '.join(arguments)}: {done.stdout}{done.stderr}"
         return done.stdout
 
     def metrics(self) -> str:

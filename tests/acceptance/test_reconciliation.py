@@ -188,6 +188,43 @@ def test_streams_that_clients_left_are_billed_to_the_token(
     assert "running" in {row["usage_source"] for row in rows.values()}
 
 
+def reconciled(metergate: Metergate, *, status: int = 0) -> dict[str, dict[str, Any]]:
+    """What `metergate reconcile` says, by model."""
+    document = json.loads(metergate.command("reconcile", "--json", status=status))
+    return {each["model"]: each for each in document["comparisons"]}
+
+
+def test_the_command_says_the_same(
+    engine: Engine, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Guards the figure that operators go by: exact for calls that end, within measured bounds for those that
+    are left, and loud for what does not come through us.
+    """
+    model = engine.chat_model
+    with running.metergate(engine.urls, tmp_path) as metergate, client_of(metergate) as client:
+        reconciled(metergate)  # from here on nothing else uses the engine
+        with ThreadPoolExecutor(AT_ONCE) as pool:
+            list(pool.map(lambda ask: ask_to_the_end(client, ask), asks(engine)[:80]))
+            ended = reconciled(metergate)
+            left = list(pool.map(lambda n: leave_midway(client, model, n), range(10)))
+        rows_of(metergate, left)
+        broken = reconciled(metergate)[model]
+        with httpx.Client(base_url=engine.chat_url, timeout=PATIENCE_S) as direct:
+            body = {"model": model, "prompt": "what is the weather", "max_tokens": 100, "ignore_eos": True}
+            taken = direct.post("/v1/completions", json=body).json()["usage"]
+        found = reconciled(metergate, status=1)[model]
+    with capsys.disabled():
+        for what, each in (("ended", ended[model]), ("some left", broken), ("some past us", found)):
+            figures = {name: each[name] for name in ("verdict", "capture_ratio", "engine", "difference")}
+            print(f"\n{engine.kind}, {what}: {json.dumps(figures)}", end="")
+        print()
+    assert {each["verdict"] for each in ended.values()} == {"exact"}
+    assert {each["capture_ratio"] for each in ended.values()} == {1.0}
+    assert broken["verdict"] in ("exact", "explained")
+    assert found["verdict"] == "engine_above"
+    assert found["unexplained"]["prompt_tokens"] == taken["prompt_tokens"]
+
+
 @contextmanager
 def given(engine: Engine) -> Iterator[Engine]:
     yield engine
