@@ -29,6 +29,7 @@ from race.databases import Databases
 _KNOWN_S = 1.2
 """Prices and limits are in force on every worker within a second."""
 
+_LOAD_S_MAX = 1200.0
 _FAILED = re.compile(r"Exception in ASGI application|request \S+ failed")
 
 
@@ -82,7 +83,7 @@ def _break_everything(stage: Stage, director: Director, seed: int, size: Size) -
         Group(name, secret, (size.clients + at) // len(stage.secrets))
         for at, (name, secret) in enumerate(stage.secrets.items())
     )
-    plan = LoadPlan(stage.service.port, seed, groups, 3 * size.seconds + 120)
+    plan = LoadPlan(stage.service.port, seed, groups, size.seconds + _LOAD_S_MAX)
     load = RunningLoad(plan, stage.folder / "load.words")
     try:
         incidents = schedule(random.Random(f"{seed}/schedule"), size.seconds)
