@@ -2,7 +2,7 @@
 # PYTHON=/path/to/python chooses the interpreter; ARGS="..." goes to the command that is run.
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check bench race outage test-vllm clean
+.PHONY: help up test check bench race outage chaos capture test-vllm clean
 
 VENV := .venv
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet --quiet install
@@ -34,6 +34,12 @@ race: $(VENV)/.dev ## Prove the hard limits: 4 workers, 256 clients, 20 seeds (a
 
 outage: $(VENV)/.dev ## Show an hour without the database at 200 calls a second (some ten minutes)
 	@$(VENV)/bin/python -m race.outage $(ARGS)
+
+chaos: $(VENV)/.dev ## Break everything under load and count every token, on both databases (twenty minutes)
+	@$(VENV)/bin/python -m chaos $(ARGS)
+
+capture: $(VENV)/.dev ## How much of what a real vLLM generates is in the ledger: 300 streams, 10 kills
+	@$(VENV)/bin/python -m tests.vllm.capture $(ARGS)
 
 clean: ## Remove the virtual environment and caches; never ./data
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis *.egg-info

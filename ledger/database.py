@@ -17,7 +17,7 @@ ledger.errors.DatabaseFault; what the caller raises inside passes through as it 
 import asyncio
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -25,7 +25,7 @@ from sqlalchemy import Connection, event
 from sqlalchemy.engine import URL, ExceptionContext, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, create_async_engine
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
 from ledger import schema
 from ledger.errors import DatabaseFault, DatabaseUnavailable, DatabaseUnusable, SchemaBehind
@@ -136,9 +136,10 @@ class Database:
     @asynccontextmanager
     async def _session(self, engine: AsyncEngine, *, commit: bool = False) -> AsyncIterator[AsyncSession]:
         session = AsyncSession(engine, expire_on_commit=False)
+        connection: AsyncConnection | None = None
         try:
             try:
-                await session.connection()
+                connection = await session.connection()
             except (SQLAlchemyError, OSError, _Silent) as error:
                 raise self._fault(error) from error
             except Exception as error:
@@ -155,7 +156,19 @@ class Database:
                     raise
                 raise self._fault(error) from error
         finally:
+            await self._end(session, connection)
+
+    async def _end(self, session: AsyncSession, connection: AsyncConnection | None) -> None:
+        """Gives the connection back. One that broke with a statement under way cannot even be rolled back: it
+        goes to no one else. Raises DatabaseFault.
+        """
+        try:
             await session.close()
+        except (SQLAlchemyError, OSError, _Silent) as error:
+            if connection is not None:
+                with suppress(SQLAlchemyError, OSError, _Silent):
+                    await connection.invalidate()
+            raise self._fault(error) from error
 
     async def _migrate(self, step: Any, revision: str) -> None:
         self._make_folder()

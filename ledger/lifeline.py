@@ -10,16 +10,21 @@ import os
 import select
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 
 READY_NAME = "METERGATE_READY_FD"
 LIFE_NAME = "METERGATE_LIFE_FD"
 
 
 def say_ready() -> None:
-    """Tells the supervisor that this process answers. Says it once; later calls do nothing."""
+    """Tells the supervisor that this process answers. Says it once; later calls do nothing.
+
+    A supervisor that was killed meanwhile hears nothing; its end is told by the other line.
+    """
     descriptor = os.environ.pop(READY_NAME, None)
     if descriptor is not None:
-        os.write(int(descriptor), b"ready\n")
+        with suppress(BrokenPipeError):
+            os.write(int(descriptor), b"ready\n")
         os.close(int(descriptor))
 
 

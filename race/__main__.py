@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that what was started is stopped
     names = asked.scenario or list(SCENARIOS)
     findings: list[Finding] = []
-    print(f"metergate {_revision()}, {asked.seeds} seeds from {asked.first_seed} on\n", flush=True)
+    print(f"metergate {revision()}, {asked.seeds} seeds from {asked.first_seed} on\n", flush=True)
     try:
         with databases() as kinds:
             for name in names:
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     if asked.json:
-        document = {"revision": _revision(), "findings": [asdict(finding) for finding in findings]}
+        document = {"revision": revision(), "findings": [asdict(finding) for finding in findings]}
         asked.json.write_text(json.dumps(document, indent=2) + "\n")
     broken = sum(1 for finding in findings if finding.violations)
     print(f"{len(findings) - broken} of {len(findings)} races held every promise")
@@ -89,7 +89,8 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _revision() -> str:
+def revision() -> str:
+    """What of metergate this is, as git names it."""
     said = subprocess.run(
         ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=ROOT, check=False
     )

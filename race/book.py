@@ -26,6 +26,10 @@ class PostedCall:
     completion_tokens: int
     amount_picos: int
     ending: str
+    project_id: str
+    streamed: bool
+    usage_source: str
+    end_user: str
 
 
 class Book:
@@ -42,10 +46,14 @@ class Book:
         """Every posted call, the oldest first."""
         rows = self._ask(
             "SELECT request_id, api_key_id, started_us, ended_us, prompt_tokens, completion_tokens,"
-            " amount_picos, ending FROM usage ORDER BY started_us, request_id"
+            " amount_picos, ending, project_id, streamed, usage_source, end_user"
+            " FROM usage ORDER BY started_us, request_id"
         )
         return [
-            PostedCall(row[0], row[1], row[2], row[3], row[4], row[5], int(row[6]), row[7]) for row in rows
+            PostedCall(
+                **{**row._mapping, "amount_picos": int(row.amount_picos), "streamed": bool(row.streamed)}
+            )
+            for row in rows
         ]
 
     def balance(self, limit_id: str) -> tuple[int, int]:

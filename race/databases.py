@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from race.postgresql import copy_of, drop, make_template, migrate, postgresql
+from race.postgresql import Server, copy_of, drop, make_template, migrate, server
 
 KINDS = ("sqlite", "postgresql")
 _TEMPLATE = "race_template"
@@ -21,9 +21,10 @@ class Databases:
     """Ledgers for as many races as there are. `folder` is its own."""
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
+        """`server` is PostgreSQL's, once one was wanted."""
         self._folder = folder
         self._stack = stack
-        self._server = ""
+        self.server: Server | None = None
         self._made = 0
 
     @contextmanager
@@ -51,10 +52,10 @@ class Databases:
         return path
 
     def _postgresql(self) -> str:
-        if not self._server:
-            self._server = self._stack.enter_context(postgresql())
-            make_template(self._server, _TEMPLATE)
-        return self._server
+        if self.server is None:
+            self.server = self._stack.enter_context(server())
+            make_template(self.server.url, _TEMPLATE)
+        return self.server.url
 
 
 @contextmanager

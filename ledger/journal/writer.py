@@ -190,6 +190,7 @@ class JournalWriter:
                 holder_file.remove(self._folder)
         finally:
             os.close(self._descriptor)
+            self._descriptor = -1  # the number may be another file's soon: nothing of ours is written there
             self._lock.release()
 
     def _end_other_than(self, holder_id: str | None) -> None:

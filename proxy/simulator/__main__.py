@@ -8,6 +8,7 @@ import argparse
 import asyncio
 import socket
 import sys
+from pathlib import Path
 
 import msgspec
 
@@ -47,6 +48,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--embedding-size", type=int, default=defaults.embedding_size)
     add("--sse-keep-alive-interval", type=float, default=0.0, metavar="SECONDS")
     add("--shutdown-timeout", type=int, default=5, metavar="SECONDS")
+    add("--account-file", type=Path, metavar="FILE", help="keep every call's account there, whatever happens")
     add(
         "--fault",
         action="append",
@@ -83,6 +85,7 @@ def _config(given: argparse.Namespace) -> SimulatorConfig:
         task=given.task,
         embedding_size=given.embedding_size,
         sse_keep_alive_interval_ms=1000 * given.sse_keep_alive_interval,
+        account_file=given.account_file,
         faults=tuple(fault for faults in given.fault for fault in faults),
     )
 

@@ -10,6 +10,7 @@ import time
 import msgspec
 
 from proxy.simulator import catalog, chat, completions, pooling
+from proxy.simulator.account_file import AccountFile
 from proxy.simulator.accounts import Account, Accounts, Ended
 from proxy.simulator.config import SimulatorConfig
 from proxy.simulator.controls import Controls
@@ -38,6 +39,8 @@ class Simulator:
     def __init__(self, config: SimulatorConfig) -> None:
         self._config = config
         self._accounts = Accounts(config.calls_kept, lambda: time.time_ns() // 1000)
+        kept = config.account_file
+        self._new_account = Account if kept is None else AccountFile(kept).new
         self._metrics = Metrics(config.models, time.time())
         self._faults = FaultPlan(config.faults)
         self._serving = Serving(config)
@@ -178,7 +181,7 @@ class Simulator:
     def _account(
         self, exchange: Exchange, request_id: str, prefix: str, model: str, streamed: bool
     ) -> Account:
-        account = Account(
+        account = self._new_account(
             request_id=request_id,
             call_id=prefix + request_id,
             endpoint=exchange.path,

@@ -1,6 +1,7 @@
 """What a simulated engine is told at its start (pure)."""
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from proxy.simulator.faults import Fault
 
@@ -33,6 +34,8 @@ class SimulatorConfig:
     faults: tuple[Fault, ...] = field(default_factory=tuple)
     # How many calls /simulator/calls remembers; older ones are only in the totals.
     calls_kept: int = 20_000
+    # Where every call's account is kept as it grows, so that kill -9 leaves it; None: in memory only.
+    account_file: Path | None = None
     # How many blocks the prefix cache remembers.
     blocks_kept: int = 65_536
     # The system_fingerprint: vLLM's version and a hash of its configuration.

@@ -151,6 +151,13 @@ class Exchange:
         await self.start(status, content_type, len(body), extra)
         await self.end(body)
 
+    async def break_off(self, body: bytes, at_byte: int) -> None:
+        """Begins an answer and closes the connection in the middle of it."""
+        await self.start(200, b"application/json", len(body))
+        part = body[: min(at_byte, len(body) - 1)]
+        await self._send({"type": "http.response.body", "body": part, "more_body": True})
+        self.transport.close()
+
     def without_vary(self) -> None:
         """The key check answers before the framework's CORS layer."""
         self._reply_headers = [header for header in self._reply_headers if header[0] != b"vary"]

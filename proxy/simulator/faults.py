@@ -38,6 +38,9 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     # A death is a FIN (False) or a RST (True).
     reset: bool = False
 
+    # An unstreamed answer ends after so many bytes of its body.
+    break_answer_at_byte: int | None = None
+
     # How events reach the wire: each cut in two at a byte (or at a random one, seeded), several in one write.
     split_at_byte: int | None = None
     split_seed: int | None = None

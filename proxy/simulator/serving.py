@@ -110,6 +110,10 @@ class Serving:
             body = chat_rendering.chat_answer(one.call, one.head, use, runner.made, details)
         else:
             body = completions.completion_answer(one.call, one.head, use, runner.made, details)
+        if one.fault.break_answer_at_byte is not None:
+            one.account.end(Ended.DIED)
+            await one.exchange.break_off(body, one.fault.break_answer_at_byte)
+            raise ClientLeft
         one.account.end(ended)
         await one.exchange.answer(200, body, (one.fault.content_type or "application/json").encode())
 
@@ -150,6 +154,8 @@ class Serving:
         )
         self._start(one, runner, pace)
         ended = await self._kept_alive(runner)
+        if ended is Ended.ABORTED:
+            one.account.chunks_sent -= wire.withheld  # the client left before they went out
         one.account.end(ended)
         if ended in (Ended.FINISHED, Ended.ERRORED) and not wire.gone:
             await exchange.end()

@@ -54,6 +54,11 @@ class Wire:
     def full(self) -> bool:
         return self._transport.get_write_buffer_size() > BUFFER_MAX_BYTES
 
+    @property
+    def withheld(self) -> int:
+        """How many of the events that were written have not gone out whole."""
+        return 0
+
     def write(self, events: list[bytes]) -> None:
         self.writes += 1
         self._transport.write(b"".join([b"%x\r\n%b\r\n" % (len(event), event) for event in events]))
@@ -90,6 +95,10 @@ class FaultyWire(Wire):
         self._pieces: deque[bytes] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._then: Callable[[], None] | None = None
+
+    @property
+    def withheld(self) -> int:
+        return len(self._held) + (len(self._pieces) + 1) // 2  # of each event two pieces
 
     def write(self, events: list[bytes]) -> None:
         self.writes += 1

@@ -199,3 +199,24 @@ async def test_a_fault_of_the_work_is_not_asked_again(ledger: Database) -> None:
     with pytest.raises(DatabaseUnavailable):
         await ledger.ask(work)
     assert asked == [1]
+
+
+async def test_a_connection_that_cannot_even_be_rolled_back_is_a_fault_and_replaced(
+    quick: None, postgresql_url: str
+) -> None:
+    """Guards against a server killed under a statement: the driver then refuses the rollback in words of its
+    own, which is the database's fault and none of ours; and such a connection must not come back to the pool.
+    """
+    ledger = Database(postgresql_url, pool_size=1)
+    try:
+        with pytest.raises(DatabaseUnavailable):
+            async with ledger.read() as session:
+                assert await pid(session)  # the transaction has begun
+                raw = await (await session.connection()).get_raw_connection()
+                under_way = asyncio.create_task(raw.driver_connection.execute("SELECT pg_sleep(0.3)"))
+                await asyncio.sleep(0)
+        async with ledger.read() as session:
+            assert await pid(session)
+        await asyncio.gather(under_way, return_exceptions=True)
+    finally:
+        await ledger.close()

@@ -6,12 +6,14 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
 from proxy.simulator import Fault, SimulatorConfig
+from proxy.simulator.account_file import read_accounts
 from race.processes import ROOT
 from tests.engines import Engine, engine, engine_process, engine_thread, fast_engine
 from tests.integration.simulator.test_simulator_streams import HI, STREAM, connected
@@ -231,3 +233,36 @@ def test_stops_when_the_process_that_started_it_is_gone() -> None:
         assert said.readline().startswith(b"simulated engine listening on http://127.0.0.1:")
         os.close(held)
         assert process.wait(20) == 0
+
+
+def test_what_was_held_back_is_not_told(engine: Engine) -> None:
+    """Guards against an account that calls sent what the client's leaving kept from going out."""
+    engine.set_faults(Fault(coalesce_events=8))
+    with connected(engine, TEN | {"max_tokens": 500}) as client:
+        client.read_until(b'"completion_tokens":7,')
+    account = engine.call("one")
+    assert account["ended"] == "aborted"
+    assert account["chunks_sent"] % 8 == 0  # the role and seven tokens, then eight tokens each
+    assert account["chunks_sent"] - 1 <= account["generated_tokens"]
+
+
+@pytest.mark.parametrize("at_byte", [0, 40, 1 << 20])
+def test_breaks_off_an_unstreamed_answer(fast_engine: Engine, at_byte: int) -> None:
+    """A head that promises more bytes than come: at most all but one."""
+    fast_engine.set_faults(Fault(break_answer_at_byte=at_byte))
+    with pytest.raises(httpx.RemoteProtocolError):
+        fast_engine.client.post("/v1/chat/completions", json={"messages": HI, "max_tokens": 5})
+    (call,) = fast_engine.calls()
+    assert (call["ended"], call["generated_tokens"]) == ("died", 5)
+
+
+def test_kill_leaves_the_account(tmp_path: Path) -> None:
+    """Guards against an engine whose death takes with it what it had sent."""
+    path = tmp_path / "accounts"
+    with engine_process("--tokens-per-second", "100", "--account-file", str(path)) as engine:
+        with connected(engine, TEN | {"max_tokens": 500}) as client:
+            client.read_until(b'"completion_tokens":7,')
+            engine.kill()
+        (account,) = read_accounts(path)
+    assert account["ended"] == "running"
+    assert account["generated_tokens"] == account["chunks_sent"] - 1 >= 7

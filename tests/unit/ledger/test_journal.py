@@ -280,6 +280,18 @@ def test_an_unwritable_folder_is_said(tmp_path: Path) -> None:
         JournalWriter(tmp_path / "file" / "worker-0")
 
 
+def test_a_journal_that_was_let_go_writes_into_no_other_file(tmp_path: Path) -> None:
+    """Guards against a record that comes after the end and goes to whoever got the descriptor's number."""
+    journal = JournalWriter(tmp_path / "worker-0")
+    journal.close()
+    others = [(tmp_path / f"other{number}").open("wb") for number in range(3)]  # take the free numbers
+    with pytest.raises(JournalFault):
+        journal.append(a_record())
+    for other in others:
+        other.close()
+    assert not any((tmp_path / f"other{number}").stat().st_size for number in range(3))
+
+
 def test_a_dead_owners_lock_is_free(tmp_path: Path) -> None:
     """Guards against a folder that kill -9 locks for ever."""
     if (child := os.fork()) == 0:

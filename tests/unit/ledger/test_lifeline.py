@@ -21,3 +21,13 @@ def test_a_thread_sees_the_supervisor_end_on_a_pipe_that_another_process_made_no
     os.close(supervisor)
     assert ended.wait(10)
     os.close(life)
+
+
+def test_a_supervisor_that_was_killed_meanwhile_is_no_fault_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that was just starting fell over it: it had calls already, and tore down under them."""
+    supervisor, ready = os.pipe()
+    os.close(supervisor)
+    monkeypatch.setenv(lifeline.READY_NAME, str(ready))
+    lifeline.say_ready()
+    with pytest.raises(OSError):
+        os.fstat(ready)  # closed all the same
