@@ -16,13 +16,12 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
 from ledger.errors import LedgerError
+from ledger.periods import DAY_US
 
 if TYPE_CHECKING:
     from ledger.reconciliation.points import Standing
 
 REFRESH_SECONDS: Final = 15.0
-SHOWN_US: Final = 86_400_000_000
-"""The gauges are of the last day."""
 
 CAPTURE: Final = ("metergate_reconciliation_capture_ratio", ("backend", "model"))
 UNEXPLAINED: Final = ("metergate_reconciliation_unexplained_tokens", ("backend", "model", "type"))
@@ -92,6 +91,6 @@ class LedgerGauges(Collector):
         database = Database(self._database_url, pool_size=1)
         try:
             async with database.read() as session:
-                return await standings(session, time.time_ns() // 1000 - SHOWN_US)
+                return await standings(session, time.time_ns() // 1000 - DAY_US)
         finally:
             await database.close()

@@ -25,12 +25,14 @@ async def compare(
 ) -> list[Comparison]:
     """Everything from `since_us` on, by engine and model, in the order of time. `backends`: None for all."""
     by_engine: dict[tuple[str, str], list[Sample]] = defaultdict(list)
+    pages: dict[tuple[str, int], list[str]] = defaultdict(list)
     for sample in samples:
         if backends is None or sample.backend in backends:
             by_engine[sample.backend, sample.model].append(sample)
+            pages[sample.backend, sample.at_us].append(sample.model)
     found: list[Comparison] = []
     for (backend, model), own in sorted(by_engine.items()):
-        models = names_counted_as(model, [other for at, other in by_engine if at == backend])
+        models = names_counted_as(model, pages[backend, max(sample.at_us for sample in own)])
         found += await _engine(session, backend, model, models, own, since_us, now_us)
     sampled = {backend for backend, _ in by_engine}
     for backend in sorted(await backends_between(session, since_us, now_us) - sampled):

@@ -24,8 +24,6 @@ from ledger.reconciliation.checks import names_counted_as, point_at
 from ledger.reconciliation.lives import Life, Moment, lives
 from ledger.tables import Table
 
-LATE_US: Final = 86_400_000_000
-"""How far back late rows are looked for."""
 LAG_US: Final = 10_000_000
 """How long a posting may take: younger samples wait for the next turn."""
 
@@ -94,23 +92,28 @@ async def advance(
     return True
 
 
-async def refresh(database: Database, counted: Mapping[str, Sequence[str]], now_us: int) -> None:
-    """Adds up anew what the ledger has of the links of the last day, but for each chain's newest. `counted`:
-    what each engine counts.
+async def refresh(
+    database: Database, counted: Mapping[str, Sequence[str]], from_us: int, now_us: int
+) -> None:
+    """Adds up anew what the ledger has of the links from an instant on, but for each chain's newest.
+    `counted`: what each engine counts.
     """
     old, new = [], []
     async with database.read() as session:
-        links = await _links(session, now_us - LATE_US)
-        newest = {(link.backend, link.model): link for link in links}
-        for link in links:
-            if link is newest[link.backend, link.model]:
-                continue
-            models = names_counted_as(link.model, counted.get(link.backend, [link.model]))
-            moment = Moment(link.asked_us, link.point.at_us, link.point.engine)
+        links = await _links(session, from_us)
+    newest = {(link.backend, link.model): link for link in links}
+    for link in links:
+        if link is newest[link.backend, link.model]:
+            continue
+        models = names_counted_as(link.model, counted.get(link.backend, [link.model]))
+        moment = Moment(link.asked_us, link.point.at_us, link.point.engine)
+        async with (
+            database.read() as session
+        ):  # a snapshot for each: a long one keeps SQLite's log from ending
             point = await point_at(session, link.backend, models, moment, link.since_us)
-            if point != link.point:
-                old.append(link)
-                new.append(replace(link, point=point, checked_us=now_us))
+        if point != link.point:
+            old.append(link)
+            new.append(replace(link, point=point, checked_us=now_us))
     if new:
         async with database.write() as session:
             await _lock(session)

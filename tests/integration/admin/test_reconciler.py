@@ -15,6 +15,7 @@ from admin.reconciler import Reconciler
 from admin.sampling import Sampler
 from admin.worker import BackgroundWorker
 from ledger.database import Database
+from ledger.periods import DAY_US
 from ledger.posting import post
 from ledger.prices import PriceBook
 from ledger.reconciliation import points
@@ -22,8 +23,6 @@ from ledger.reconciliation.arithmetic import NO_TOKENS, Tokens
 from proxy.simulator import SimulatorConfig
 from tests.engines import Engine, engine_thread
 from tests.records import a_record
-
-DAY_US = 86_400_000_000
 
 
 class Clock:
@@ -80,7 +79,7 @@ async def test_it_follows_an_engine_and_says_what_nothing_explains(
 ) -> None:
     """Guards against a check that is silent where it should not be, or loud where it should not."""
     with engine_thread(SimulatorConfig(tokens_per_second=0)) as engine:
-        reconciler = Reconciler(database, sampler, [engine.url] * 2, clock, lag_us=0)
+        reconciler = Reconciler(database, sampler, [engine.url] * 2, clock, lag_us=0, share=1)
         for _ in range(3):  # a sample is compared once it is a second old
             await reconciler.turn()
             clock.ahead_us += 2_000_000
@@ -139,6 +138,27 @@ async def test_the_background_worker_takes_turns_and_survives_a_database_that_is
             await asyncio.gather(running, return_exceptions=True)
 
 
+async def test_comparing_takes_its_share_and_no_more(
+    database: Database, sampler: Sampler, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards against a large ledger that is added up again every minute; samples are taken all the same."""
+    compared = []
+
+    async def advance(*_: object) -> bool:
+        compared.append(1)
+        await asyncio.sleep(0.01)
+        return True
+
+    monkeypatch.setattr(points, "advance", advance)
+    with engine_thread() as engine:
+        reconciler = Reconciler(database, sampler, [engine.url], clock, share=0.0001)
+        for _ in range(3):
+            await reconciler.turn()
+    async with database.read() as session:
+        assert (await session.execute(text("SELECT count(*) FROM engine_sample"))).scalar_one() == 3
+    assert len(compared) == 1
+
+
 async def test_a_setting_switches_it_off(database_url: str, tmp_path: Path) -> None:
     """Guards against engines that are asked against the operator's word."""
     with engine_thread() as engine:
@@ -171,7 +191,7 @@ async def test_the_gauges_show_what_was_found_and_outlive_the_database(
     gauges = LedgerGauges(database_url)
     assert shown(gauges) == {}
     with engine_thread(SimulatorConfig(tokens_per_second=0)) as engine:
-        reconciler = Reconciler(database, sampler, [engine.url], clock, lag_us=0)
+        reconciler = Reconciler(database, sampler, [engine.url], clock, lag_us=0, share=1)
         clock.ahead_us = -60_000_000
         for call in range(2):
             for _ in range(3):

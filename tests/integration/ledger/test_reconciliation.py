@@ -102,10 +102,28 @@ async def test_calls_by_any_name_are_the_one_models(database: Database) -> None:
     alone = [a_sample(1), a_sample(60, 20, 10)]
     (one,) = await compared(database, alone)
     assert one.window is not None and one.window.verdict() is Verdict.EXACT
-    several = [a_sample(2, model="alias"), a_sample(61, 10, 5, model="alias")]
-    named = {each.model: each.window for each in await compared(database, several)}
-    assert named["alias"] is not None and named["alias"].verdict() is Verdict.EXACT
-    assert named["tiny"] is not None and named["tiny"].verdict() is Verdict.ENGINE_ABOVE
+    several = [
+        a_sample(at_s, prompt, generated, model=model)
+        for at_s, prompt, generated in ((2, 0, 0), (61, 10, 5))
+        for model in ("alias", "tiny")
+    ]
+    async with database.read() as session:
+        named = {each.model: each for each in await compare(session, several, NOON_US, LATER_US)}
+    assert [named[model].sums.calls for model in ("alias", "tiny")] == [1, 1]
+    assert {each.window and each.window.verdict() for each in named.values()} == {Verdict.EXACT}
+
+
+async def test_an_engine_that_serves_another_model_now_counts_one_at_a_time(database: Database) -> None:
+    """Guards against the names of yesterday's model, by which today's calls would be told apart."""
+    await put(database, [a_call(10, 11, model="old"), a_call(110, 111, model="alias-of-new")])
+    seen = [a_sample(1, model="old"), a_sample(60, 10, 5, model="old")]
+    again = {"engine_started_us": 5, "counting_since_us": NOON_US + 90 * SECOND_US, "model": "new"}
+    seen += [a_sample(100, **again), a_sample(130, 10, 5, **again)]
+    found = await compared(database, seen)
+    assert [(each.model, each.window and each.window.verdict()) for each in found] == [
+        ("new", Verdict.EXACT),
+        ("old", Verdict.EXACT),
+    ]
 
 
 async def test_what_cannot_be_judged_is_told(database: Database) -> None:

@@ -73,7 +73,7 @@ async def test_late_rows_come_into_the_hours_that_they_belong_to(database: Datab
     assert (await standing(database)).unexplained == Tokens(10, 5)
     assert (await standing(database)).capture_ratio == 0.5
     await put(database, [a_call(20, 21)])
-    await points.refresh(database, {BACKEND: ["tiny"]}, NOON_US + 4100 * SECOND_US)
+    await points.refresh(database, {BACKEND: ["tiny"]}, NOON_US, NOON_US + 4100 * SECOND_US)
     assert (await standing(database)).unexplained == NO_TOKENS
     assert (await standing(database)).capture_ratio == 1.0
     assert await count(database) == 3
