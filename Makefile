@@ -5,6 +5,7 @@
 .PHONY: help up test check bench race outage chaos capture test-vllm clean
 
 VENV := .venv
+TESTS_AT_ONCE := 3
 PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet --quiet install
 
 help: ## Show this list
@@ -20,8 +21,12 @@ check: $(VENV)/.dev ## Lint, types, architecture and unit tests: quick
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/python -m pytest $(wildcard tests/architecture tests/unit) $(ARGS)
 
+# Most of the suite waits for processes, so a few tests run at once; those marked `alone` come after them.
+# Where ARGS names tests, one of the two may have none: pytest calls that 5.
 test: $(VENV)/.dev ## The whole test suite
-	@$(VENV)/bin/python -m pytest -m "not vllm" $(ARGS)
+	@$(VENV)/bin/python -m pytest -m "not vllm and not alone" -n $(TESTS_AT_ONCE) --dist loadfile \
+		$(WITHOUT:%=--ignore=%) $(ARGS) $(if $(ARGS),|| [ $$? -eq 5 ])
+	@$(VENV)/bin/python -m pytest -m "alone and not vllm" $(WITHOUT:%=--ignore=%) $(ARGS) $(if $(ARGS),|| [ $$? -eq 5 ])
 
 test-vllm: $(VENV)/.dev ## The acceptance tests against a real vLLM on the CPU
 	@PATH="$(abspath $(VENV))/bin:$$PATH" bash tests/vllm/run.sh $(ARGS)

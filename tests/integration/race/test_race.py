@@ -11,7 +11,7 @@ from race.finding import table
 SECONDS = {"budget": 60, "rate": 20, "slots": 10, "crash": 60, "operations": 8, "fairness": 6}
 
 # A race on a machine that does much else takes long to start, and its clients long to come to their end.
-pytestmark = pytest.mark.timeout(420)
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(420)]
 
 
 # `make race` runs each on both. Here the one that all others rest on does, and the rest take turns.
