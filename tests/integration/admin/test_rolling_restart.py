@@ -22,6 +22,7 @@ from tests.integration.admin.rolling import by_tls, calling, plainly
 from tests.integration.admin.test_nginx import free_port, write_configuration
 
 pytestmark = [
+    pytest.mark.alone,
     pytest.mark.nginx,
     pytest.mark.postgres,
     pytest.mark.skipif(

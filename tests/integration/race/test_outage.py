@@ -4,6 +4,8 @@ import pytest
 
 from race.outage.__main__ import outage
 
+pytestmark = [pytest.mark.alone, pytest.mark.timeout(420)]
+
 
 @pytest.mark.postgres
 def test_an_outage_loses_nothing_and_grows_nothing() -> None:
