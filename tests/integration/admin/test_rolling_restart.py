@@ -22,6 +22,7 @@ from tests.integration.admin.rolling import by_tls, calling, plainly
 from tests.integration.admin.test_nginx import free_port, write_configuration
 
 pytestmark = [
+    pytest.mark.timeout(400),
     pytest.mark.nginx,
     pytest.mark.postgres,
     pytest.mark.skipif(
@@ -29,7 +30,7 @@ pytestmark = [
     ),
 ]
 
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 120
 CLIENTS = 6
 
 
