@@ -4,8 +4,10 @@ Programs are named by module; none is imported here.
 """
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 from admin.child import Program
+from ledger.journal.segments import is_locked, worker_folder
 
 SIMULATOR = "the simulator"
 STOP_SECONDS = 10.0
@@ -17,15 +19,14 @@ def programs(
     fds: Mapping[str, int],
     environment: Mapping[str, str],
     *,
-    workers: int,
-    first_worker: int,
+    workers: Sequence[int],
     drain_seconds: float,
     simulated_models: Sequence[str],
 ) -> list[Program]:
     """The processes; those that feed others stop after them. `fds`: listening sockets by their purpose.
 
-    Workers answer before those of a renewal before them end, so `first_worker` has to be another then: a
-    worker's number names its journal.
+    `workers`: the number of each, which names its journal. At a renewal it answers before the one before it
+    ends, so it has to be another then.
     """
     found: list[Program] = []
 
@@ -47,12 +48,12 @@ def programs(
         models = [word for model in simulated_models for word in ("--model", model)]
         add(SIMULATOR, "proxy.simulator", *models, of="simulator", stage=2)
     if "proxy" in roles:
-        for number in range(workers):
+        for place, number in enumerate(workers):
             add(
-                f"data plane worker {number}",
+                f"data plane worker {place}",
                 "proxy.worker",
                 "--worker",
-                str(first_worker + number),
+                str(number),
                 of="proxy",
                 stage=0,
                 grace=drain_seconds + STOP_SECONDS,
@@ -66,3 +67,12 @@ def programs(
     elif "worker" in roles:
         add("the background worker", "admin.worker", stage=0)
     return found
+
+
+def free_workers(data_dir: Path, count: int) -> list[int]:
+    """A number for each worker: it has two, and the one that runs holds the journal of one of them."""
+
+    def is_taken(number: int) -> bool:
+        return is_locked(worker_folder(data_dir, number) / "lock")
+
+    return [number + count if is_taken(number) else number for number in range(count)]

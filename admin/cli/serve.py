@@ -19,7 +19,7 @@ from admin import announcements, data_folder, probe
 from admin.child import Program, StartFailed
 from admin.cli.chosen import Chosen
 from admin.cli.command import Fault, now_us
-from admin.cli.programs import SIMULATOR, programs
+from admin.cli.programs import SIMULATOR, free_workers, programs
 from admin.config import AdminSettings
 from admin.data_folder import FolderUnusable
 from admin.first_run_file import FILE_NAME, FirstRun, draft_of, keep_urls, read
@@ -118,7 +118,6 @@ class _Start:
     sockets: dict[str, socket.socket] = field(default_factory=dict)
     claims: list[IO[str]] = field(default_factory=list)
     metrics_dir: Path | None = None
-    renewals: int = 0
 
     @classmethod
     def of(cls, chosen: Chosen, roles: tuple[str, ...]) -> "_Start":
@@ -233,17 +232,15 @@ class _Start:
         if changed:
             raise ReloadRefused(f"{', '.join(changed)} changed, which needs a restart")
         self.proxy, self.admin = proxy, admin
-        self.renewals += 1
         return [program for program in self.programs() if program.name != SIMULATOR]  # it holds all calls
 
     def programs(self) -> list[Program]:
-        """The processes of these roles. Each renewal takes the other half of twice as many worker numbers."""
+        """The processes of these roles."""
         return programs(
             self.roles,
             {name: listener.fileno() for name, listener in self.sockets.items()},
             self._environment(),
-            workers=self.proxy.workers,
-            first_worker=self.renewals % 2 * self.proxy.workers,
+            workers=free_workers(self.data_dir, self.proxy.workers),
             drain_seconds=self.proxy.drain_seconds,
             simulated_models=SIMULATED_MODELS,
         )

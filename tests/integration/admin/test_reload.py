@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import pytest
 from sqlalchemy import text
 
 from ledger.database import Database
@@ -19,7 +20,9 @@ from ledger.verification.verify import verify
 from .conftest import Up
 from .rolling import Client, Seen, calling, plainly
 
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 120
+
+pytestmark = pytest.mark.timeout(400)
 
 
 def until(found: Callable[[], object], what: str) -> None:
@@ -54,6 +57,11 @@ def a_long_stream(up: Up, seen: Seen) -> Iterator[threading.Thread]:
     client.close()
 
 
+def said(up: Up, *words: str) -> bool:
+    """Whether a line on stderr has all of these words."""
+    return any(all(word in line for word in words) for line in up.complained)
+
+
 def refuses(port: int) -> bool:
     try:
         socket.create_connection(("127.0.0.1", port), timeout=5).close()
@@ -84,6 +92,9 @@ def test_a_reload_and_a_stop_under_load_lose_nothing(start: Callable[..., Up], t
     assert up.said[-1] == "ready", up.complained
     assert status_of(up, n=2) == 400
     streams = Seen()
+    toml.write_text("secret_key = 'quite another secret'")  # a worker that does not start
+    up.process.send_signal(signal.SIGUSR2)
+    until(lambda: said(up, "data plane worker 0: the new one did not start"), "a reload that fails")
     with calling(plainly(port_of(up)), up.first_run["api_key"], 4, may_retry=True) as seen:
         with a_long_stream(up, streams):
             toml.write_text("max_choices = 2\n")
@@ -97,7 +108,7 @@ def test_a_reload_and_a_stop_under_load_lose_nothing(start: Callable[..., Up], t
     for line, reason in (("host = '0.0.0.0'", "METERGATE_HOST changed"), ("max_choices = 0", "MAX_CHOICES:")):
         toml.write_text(line)
         up.process.send_signal(signal.SIGUSR2)
-        assert any("not reloaded" in said for said in up.heard(reason)), up.complained
+        until(lambda: said(up, "not reloaded", reason), "a refusal")  # noqa: B023
     with a_long_stream(up, streams) as stream:
         up.process.send_signal(signal.SIGTERM)
         until(lambda: refuses(port_of(up)), "refusal")

@@ -23,6 +23,7 @@ from tests.integration.admin.test_nginx import free_port, write_configuration
 
 pytestmark = [
     pytest.mark.alone,
+    pytest.mark.timeout(400),
     pytest.mark.nginx,
     pytest.mark.postgres,
     pytest.mark.skipif(
@@ -30,7 +31,7 @@ pytestmark = [
     ),
 ]
 
-PATIENCE_SECONDS = 60
+PATIENCE_SECONDS = 120
 CLIENTS = 6
 
 

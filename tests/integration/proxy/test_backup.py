@@ -28,7 +28,7 @@ POSTGRESQL = next(Path((_WHEEL and _WHEEL.origin) or "").parent.glob("pginstall*
 def metergate(gate: Gate, *arguments: str) -> Any:
     """Runs a command as an operator does; its document."""
     command = [sys.executable, "-P", "-m", "admin", *arguments, "--json"]
-    done = subprocess.run(command, env=gate._env, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=gate._env, capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, (arguments, done.stdout, done.stderr)
     return json.loads(done.stdout)
 
