@@ -45,6 +45,7 @@ OPEN_TOKENS: Final = 100_000
 _HOUR_AGO_US: Final = 2 * 3_600_000_000
 _RATES: Final = Rates(1_000_000, 500_000, 3_000_000)
 _SILENCE_S: Final = 600.0
+_STUCK_S: Final = 60.0
 _SUMS: Final = "sum(prompt_tokens), sum(completion_tokens), sum(amount_picos)"
 
 
@@ -140,9 +141,11 @@ class Hour:
         figures = self._finding.figures
         begun, first, memory = time.monotonic(), 0.0, [resident_bytes(poster)]
         at_first = self._posted()
-        shown = 0.0
+        shown, last, progress_at = 0.0, at_first, begun
         while True:
             posted, now = self._posted(), time.monotonic()
+            if posted > last:
+                last, progress_at = posted, now
             memory.append(resident_bytes(poster))
             if posted > at_first and not first:
                 first = now
@@ -152,8 +155,8 @@ class Hour:
             if now - shown > 5:
                 shown = now
                 say(f"{now - begun:6.1f} s: {posted} of {calls}, poster {memory[-1] / MIB:.1f} MiB")
-            assert now - begun < _SILENCE_S, f"posted {posted} of {calls}"
-            time.sleep(0.1)
+            assert now - progress_at < _STUCK_S, f"stuck at {posted} of {calls}"
+            time.sleep(0.5)
         figures["begins after s"] = round(first - begun, 1)
         figures["caught up in s"] = round(now - begun, 1)
         figures["rows/s"] = round((posted - at_first) / max(0.1, now - first))
