@@ -9,10 +9,15 @@ import sys
 from collections.abc import Generator
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 # Hundreds of processes are started: each would compile all that it imports anew.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# No judgement by the clock: how long an example takes says more of the machine's other work than of the code.
+settings.register_profile("metergate", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("metergate")
 
 NO_SKIPS = os.environ.get("CI") == "true"
 
