@@ -5,7 +5,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from admin.spans import Row, Spans, SpansUnreadable, compare, document
@@ -60,7 +60,7 @@ def row(request_id: str, tokens: Tokens, *, at_s: float = 0, source: UsageSource
     return Row(request_id, NOON_US + int(at_s * SECOND_US), source, tokens)
 
 
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     requests=st.lists(
         st.tuples(
@@ -98,7 +98,7 @@ def test_however_it_is_exported_the_sums_are_the_same(
     assert found.foreign_requests == sum(name not in IDS for name, *_ in requests)
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(junk=st.binary(max_size=200))
 def test_what_is_no_export_is_refused_and_nothing_else_happens(junk: bytes) -> None:
     """Guards against a traceback for a file that is something else."""

@@ -3,7 +3,7 @@
 import itertools
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ledger.reconciliation import lives as engine_lives
@@ -54,7 +54,7 @@ def window_of(history: History, life: Life, since_us: int) -> Window | None:
     return window_between(history, start, end, is_open=not closed)
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(history=histories())
 def test_what_is_ours_is_always_explained(history: History) -> None:
     """Guards against an alarm for nothing: calls across an edge, clocks that differ, engines that restart,
@@ -72,7 +72,7 @@ def test_what_is_ours_is_always_explained(history: History) -> None:
                 assert window.beyond == NO_TOKENS
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(history=histories(quiet=True))
 def test_quiet_moments_are_exact(history: History) -> None:
     """Guards against bounds so wide that nothing is ever found."""
@@ -84,7 +84,7 @@ def test_quiet_moments_are_exact(history: History) -> None:
             assert window.capture_ratio == (1.0 if window.engine.total else None)
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(history=histories(lives=1, foreign=True, quiet=True))
 def test_foreign_traffic_is_found_to_the_token(history: History) -> None:
     """Guards against tokens that somebody takes past us, and that are explained away."""
@@ -99,7 +99,7 @@ def test_foreign_traffic_is_found_to_the_token(history: History) -> None:
         assert window.unexplained.total <= history.foreign.total
 
 
-@settings(max_examples=100)
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(history=histories(lives=1), cuts=st.sets(st.integers(0, 9)))
 def test_windows_that_meet_are_one(history: History, cuts: set[int]) -> None:
     """Guards against a month of hours whose edges add up, or fall out."""
