@@ -171,12 +171,12 @@ class Hour:
         hold(after["refused_after"] == 0, f"{after['refused_after']} new calls were refused")
         hold(after["exhausted"] > 0, "the budget that the outage passed refuses nobody")
         folder = worker_folder(self._data, 0)
-        until = time.monotonic() + 60
-        while time.monotonic() < until:
-            posted = read_cursor(folder)
-            if posted == end_position(folder, posted) and self._posted() >= after["calls"]:
-                break
+        posted, progress_at = read_cursor(folder), time.monotonic()
+        while posted != end_position(folder, posted):
+            assert time.monotonic() - progress_at < _STUCK_S, f"stuck at {posted}"
             time.sleep(0.05)
+            if (now := read_cursor(folder)) != posted:
+                posted, progress_at = now, time.monotonic()
         tokens = (after["prompt_tokens"], after["completion_tokens"])
         amount = tokens[0] * 1_000_000 + tokens[1] * 3_000_000
         told = (after["calls"], *tokens, amount)

@@ -31,7 +31,7 @@ from proxy.admission import Admission, Limits
 from proxy.auth import Authenticator
 from proxy.call import Call, read_call
 from proxy.endpoints import CHAT
-from proxy.errors import ApiError, LedgerUnavailable, QuotaExhausted
+from proxy.errors import ApiError, LedgerUnavailable, QuotaExhausted, RateLimited
 from proxy.fields import Limits as FieldLimits
 from proxy.flight import FlightRecorder
 from proxy.hold import Hold
@@ -226,6 +226,8 @@ class Worker:
                     await self.call(secrets[len(waits) % len(secrets)])
                 except QuotaExhausted:
                     exhausted += 1
+                except RateLimited:  # what is left of the open tenant's budget is held by other calls
+                    refused += secrets is not self.open
                 except ApiError:
                     refused += 1
                 waits.append(time.monotonic() - begun)
