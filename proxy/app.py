@@ -181,7 +181,7 @@ class DataPlane:
         elif page == "/healthz":
             body = pages.health()
         elif page == "/readyz":
-            status, body = pages.readiness(self._problems())
+            status, body = pages.readiness(self._problems(), self._strains())
         elif page in ("/docs", "/openapi.json") or page.startswith("/docs/"):
             from proxy import docs  # loaded when somebody looks  # noqa: PLC0415
 
@@ -204,16 +204,22 @@ class DataPlane:
                 return pages.model_page(model)
         raise errors.model_unknown(wanted[:200])
 
+    def _strains(self) -> list[str]:
+        """What known keys do not feel: a load balancer that took every host away for it would make an outage
+        of the database everybody's.
+        """
+        if since_us := self._authenticator.ledger.away_since_us:
+            return [f"the ledger's database does not answer since {iso(since_us)}"]
+        if since_us := self._admission.ungranted_since_us:
+            return [f"the ledger's database grants no leases since {iso(since_us)}"]
+        return []
+
     def _problems(self) -> list[str]:
         problems = []
         if not self._backends.any_healthy():
             problems.append("no engine answers")
-        if since_us := self._authenticator.ledger.away_since_us:
-            problems.append(f"the ledger's database does not answer since {iso(since_us)}")
-            if self._authenticator.ledger.is_lapsed:
-                problems.append("no key is taken until the ledger's database is back")
-        elif since_us := self._admission.ungranted_since_us:
-            problems.append(f"the ledger's database grants no leases since {iso(since_us)}")
+        if self._authenticator.ledger.is_lapsed:
+            problems.append("no key is taken until the ledger's database is back")
         if not self._settled.has_room():
             problems.append("the journal has no room")
         if self._admission.stopping:

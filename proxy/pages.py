@@ -3,7 +3,7 @@
 Owns their JSON. What an engine tells of its files (`root`, `parent`, permissions) is not among it.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -44,14 +44,15 @@ def health() -> bytes:
     return _encode({"status": "ok"})
 
 
-def readiness(problems: Iterable[str]) -> tuple[int, bytes]:
-    """`/readyz`: whether calls can be served, and if not, why: (status, body)."""
-    found = list(problems)
-    return (
-        (503, _encode({"status": "not ready", "problems": found}))
-        if found
-        else (200, _encode({"status": "ready"}))
-    )
+def readiness(problems: Sequence[str], strains: Sequence[str] = ()) -> tuple[int, bytes]:
+    """`/readyz`: whether calls can be served, and what stands in the way (`problems`) or will if it goes on
+    (`strains`): (status, body).
+    """
+    if problems:
+        return 503, _encode({"status": "not ready", "problems": [*problems, *strains]})
+    if strains:
+        return 200, _encode({"status": "degraded", "problems": list(strains)})
+    return 200, _encode({"status": "ready"})
 
 
 def model_list(models: Iterable[ModelLike]) -> bytes:

@@ -296,8 +296,12 @@ SCHEMAS: Final[dict[str, Schema]] = {
     "Health": _shape({"status": _named("ok")}),
     "Readiness": _shape(
         {
-            "status": {"type": "string", "enum": ["ready", "not ready"]},
-            "problems": {"type": "array", "items": _TEXT, "description": "What keeps it from serving calls."},
+            "status": {"type": "string", "enum": ["ready", "degraded", "not ready"]},
+            "problems": {
+                "type": "array",
+                "items": _TEXT,
+                "description": "What keeps it from serving, or will.",
+            },
         },
         optional=("problems",),
     ),
