@@ -23,6 +23,8 @@ from ledger.reconciliation.lives import Sample
 LATE_US: Final = 6 * HOUR_US
 SHARE: Final = 0.02
 """An hour of 200 calls a second takes SQLite about a second to add up: every minute would be too often."""
+TURNS_SILENT: Final = 2
+"""How often in a row an engine has not told its counts when that is said."""
 
 _log = logging.getLogger("metergate.reconciliation")
 
@@ -50,7 +52,7 @@ class Reconciler:
         self._lag_us = lag_us
         self._share = share
         self._rested = 0.0
-        self._silent: dict[str, str] = {}
+        self._silent: dict[str, int] = {}
         self._mixed: set[str] = set()
         self._told: dict[tuple[str, str], int] = {}
         self._hour = self._day = 0
@@ -91,11 +93,12 @@ class Reconciler:
         try:
             taken = await self._sampler.sample(url)
         except CountsMissing as fault:
-            if self._silent.get(url) != str(fault):
-                self._silent[url] = str(fault)
+            # Not at its first turn: one that is away for a moment is the data plane's to tell.
+            turns = self._silent[url] = self._silent.get(url, 0) + 1
+            if turns == TURNS_SILENT:
                 _log.warning("engine %s %s: the ledger cannot be compared with it", url, fault)
             return ()
-        if self._silent.pop(url, None) is not None:
+        if self._silent.pop(url, 0) >= TURNS_SILENT:
             _log.warning("engine %s tells its counts again", url)
         return taken
 

@@ -142,21 +142,24 @@ class Poster:
                 result = await self.turn()
                 if backoff_s > POLL_S:
                     logger.warning("posting works again")
-                    self._complained.pop("database", None)
+                    self._complained.clear()
                 backoff_s = POLL_S
                 if result.inserted + result.duplicates >= BATCH_RECORDS_MAX:
                     continue
             except DatabaseFault as fault:
                 self._complain("database", f"cannot post now, the journals keep the records: {fault}")
                 backoff_s = min(backoff_s * 2, BACKOFF_S_MAX)
+            except OSError as fault:
+                self._complain("disk", f"posting failed; trying again: {fault}")
+                backoff_s = min(backoff_s * 2, BACKOFF_S_MAX)
             except Exception:
-                # A fault of ours or of a full disk: nothing is lost by trying again, and much by going away.
+                # A fault of ours: nothing is lost by trying again, and much by going away.
                 logger.exception("posting failed; trying again in %.1f s", backoff_s)
                 backoff_s = min(backoff_s * 2, BACKOFF_S_MAX)
             await _pause(stopping, backoff_s)
         try:
             await asyncio.wait_for(self.drain(), DRAIN_S_MAX)
-        except (DatabaseFault, TimeoutError) as fault:
+        except (DatabaseFault, OSError) as fault:  # TimeoutError is one
             logger.warning("left unposted, for the next start: %s", fault or "the time is up")
 
     def close(self) -> None:

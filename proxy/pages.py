@@ -49,7 +49,7 @@ def readiness(problems: Sequence[str], strains: Sequence[str] = ()) -> tuple[int
     (`strains`): (status, body).
     """
     if problems:
-        return 503, _encode({"status": "not ready", "problems": [*problems, *strains]})
+        return 503, _encode({"status": "not ready", "problems": [*strains, *problems]})
     if strains:
         return 200, _encode({"status": "degraded", "problems": list(strains)})
     return 200, _encode({"status": "ready"})

@@ -1,6 +1,5 @@
 """`metergate reconcile`: the ledger against the engines' own counters, now and since some time."""
 
-import asyncio
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -132,6 +131,8 @@ class _Look:
 
     async def _ask(self, engines: tuple[str, ...]) -> "list[Sample]":
         """Two samples of each engine, with a pause between; one, if nothing is to be waited for."""
+        import asyncio
+
         from admin.sampling import CountsMissing, Sampler
 
         sampler = Sampler(self._settings, now_us)

@@ -261,6 +261,7 @@ class Story:
             endpoint=SimpleNamespace(name="chat.completions"),
             stream=True,
             end_user="",
+            choices_per_prompt=1,
         )
         return Settlement(
             settled, lambda _: None, lambda: NOON_US + 9, request_id, principal, call, NOON_US, hold
