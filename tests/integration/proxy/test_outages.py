@@ -70,7 +70,9 @@ def until_away(plane: Gate) -> str:
 
 
 def until_ready(plane: Gate) -> None:
-    wait_for(lambda: not problems(plane) or None, "the worker to be ready again")
+    wait_for(
+        lambda: "problems" not in plane.client.get("/readyz").json() or None, "the worker to be well again"
+    )
 
 
 def ask(plane: Gate, **headers: str) -> httpx.Response:
