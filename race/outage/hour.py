@@ -90,7 +90,8 @@ class Hour:
             self._judge(done, after)
         finally:
             worker.kill()
-            worker.wait()
+            with worker:  # waits, and closes both pipes
+                pass
             status = poster.stop()
             self._finding.hold(status == 0, f"the poster ended with {status}")
 

@@ -82,9 +82,9 @@ def nginx_before(folder: Path, proxies: list[Proxy], port: int) -> Iterator[ssl.
     """The shipped configuration with both servers, and its bound on floods out of the way."""
     main = write_configuration(folder, proxies[0].port, port)
     shipped = main.read_text()
-    one = f"server 127.0.0.1:{proxies[0].port};\n"
+    one = f"server 127.0.0.1:{proxies[0].port} max_fails=0;\n"
     assert shipped.count(one) == 1 and "rate=100r/s" in shipped
-    both = "".join(f"server 127.0.0.1:{proxy.port};\n" for proxy in proxies)
+    both = "".join(f"server 127.0.0.1:{proxy.port} max_fails=0;\n" for proxy in proxies)
     main.write_text(shipped.replace(one, both).replace("rate=100r/s", "rate=100000r/s"))
     process = subprocess.Popen(["nginx", "-c", main, "-p", folder, "-e", folder / "error.log"])
     try:
