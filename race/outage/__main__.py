@@ -10,7 +10,7 @@ from pathlib import Path
 from race.finding import Finding
 from race.outage.hour import Hour
 from race.outage.worker import PER_SECOND
-from race.stoppable import stoppable_postgresql
+from race.postgresql import server as a_server
 
 CALLS = 720_000
 
@@ -19,7 +19,7 @@ def outage(calls: int, *, is_shown: bool = False) -> Finding:
     """One outage of so many calls."""
     finding = Finding("outage", 0, "postgresql")
     with (
-        stoppable_postgresql() as server,
+        a_server() as server,
         tempfile.TemporaryDirectory(prefix="outage", ignore_cleanup_errors=True) as folder,
     ):
         Hour(server, Path(folder), calls, finding).run(print if is_shown else lambda line: None)

@@ -31,9 +31,8 @@ from ledger.settings import LedgerSettings
 from ledger.states import OutagePolicy
 from race.finding import Finding
 from race.outage.memory import resident_bytes
-from race.postgresql import make_template
+from race.postgresql import Server, make_template
 from race.processes import ROOT, Process, now_us, outside
-from race.stoppable import StoppableServer
 
 T = TypeVar("T")
 MIB: Final = 1 << 20
@@ -52,7 +51,7 @@ _SUMS: Final = "sum(prompt_tokens), sum(completion_tokens), sum(amount_picos)"
 class Hour:
     """An outage of `calls` calls; what is found goes into `finding`. `folder` is its own."""
 
-    def __init__(self, server: StoppableServer, folder: Path, calls: int, finding: Finding) -> None:
+    def __init__(self, server: Server, folder: Path, calls: int, finding: Finding) -> None:
         self._server = server
         self._calls = calls
         self._finding = finding

@@ -15,8 +15,8 @@ from ledger.limit_settings import LimitScope
 from ledger.limits import LimitKind, LimitWindow
 from ledger.schema import revisions
 from ledger.states import OutagePolicy
-from race.postgresql import copy_of, drop, make_template
-from race.stoppable import StoppableServer, stoppable_postgresql
+from race.postgresql import Server, copy_of, drop, make_template
+from race.postgresql import server as a_server
 from tests.engines import Engine
 from tests.integration.proxy.gate import Gate, chat_body, gate, now_us, wait_for
 from tests.integration.proxy.test_killed_worker import begin, seen_by_client
@@ -27,14 +27,14 @@ NewPlane = Callable[..., Gate]
 
 
 @pytest.fixture(scope="module")
-def server() -> Iterator[StoppableServer]:
-    with stoppable_postgresql() as running:
+def server() -> Iterator[Server]:
+    with a_server() as running:
         make_template(running.url, "template_outage")
         yield running
 
 
 @pytest.fixture
-def new_plane(server: StoppableServer, calm_engine: Engine, tmp_path: Path) -> Iterator[NewPlane]:
+def new_plane(server: Server, calm_engine: Engine, tmp_path: Path) -> Iterator[NewPlane]:
     """A data plane on a ledger of its own; what is left of the fault ends before it does."""
     with contextlib.ExitStack() as stack:
 
@@ -51,9 +51,9 @@ def new_plane(server: StoppableServer, calm_engine: Engine, tmp_path: Path) -> I
         yield start
 
 
-def bring_back(server: StoppableServer) -> None:
+def bring_back(server: Server) -> None:
     server.thaw()
-    if not (server.folder / "postmaster.pid").exists():
+    if not server.is_running:
         server.start()
 
 
@@ -97,7 +97,7 @@ def limit_to(plane: Gate, kind: LimitKind, max_value: int, policy: OutagePolicy)
     time.sleep(1.0)  # the promise: in force within a second
 
 
-def test_calls_go_on_through_a_database_that_flaps(new_plane: NewPlane, server: StoppableServer) -> None:
+def test_calls_go_on_through_a_database_that_flaps(new_plane: NewPlane, server: Server) -> None:
     """Guards against an outage that is ours, too; against connections to the server that was, after a
     crash and a failover; and against calls that are lost, doubled or out of order in the ledger.
     """
@@ -119,7 +119,7 @@ def test_calls_go_on_through_a_database_that_flaps(new_plane: NewPlane, server: 
     assert [row["request_id"] for row in rows] == ids
 
 
-def test_a_frozen_database_stops_nobody_who_is_known(new_plane: NewPlane, server: StoppableServer) -> None:
+def test_a_frozen_database_stops_nobody_who_is_known(new_plane: NewPlane, server: Server) -> None:
     """Guards against waits without an end, and against an event loop that waits with them: a server that
     takes connections and never answers is worse than one that is gone.
     """
@@ -143,7 +143,7 @@ def test_a_frozen_database_stops_nobody_who_is_known(new_plane: NewPlane, server
     assert balance["used"] == sums["tokens"]
 
 
-def test_past_its_leases_each_tenant_gets_what_it_chose(new_plane: NewPlane, server: StoppableServer) -> None:
+def test_past_its_leases_each_tenant_gets_what_it_chose(new_plane: NewPlane, server: Server) -> None:
     """Guards against a prepaid tenant that an outage lets pass its limit, and against overage that is not
     billed.
     """
@@ -174,9 +174,7 @@ def test_past_its_leases_each_tenant_gets_what_it_chose(new_plane: NewPlane, ser
     wait_for(lambda: plane.sql("SELECT used, leased FROM limit_balance") == [balance] or None, str(balance))
 
 
-def test_a_read_only_database_takes_nothing_and_loses_nothing(
-    new_plane: NewPlane, server: StoppableServer
-) -> None:
+def test_a_read_only_database_takes_nothing_and_loses_nothing(new_plane: NewPlane, server: Server) -> None:
     """Guards against a standby that came up as the primary, or a disk that its host made read-only."""
     plane = new_plane()
     limit_to(plane, LimitKind.REQUESTS, 1000, OutagePolicy.FAIL_CLOSED)
@@ -199,7 +197,7 @@ def test_a_read_only_database_takes_nothing_and_loses_nothing(
 
 
 def test_a_worker_that_restarts_in_an_outage_comes_up_and_begins_by_itself(
-    new_plane: NewPlane, server: StoppableServer
+    new_plane: NewPlane, server: Server
 ) -> None:
     """Guards against one crash in an outage that takes the worker away for as long as it lasts, with the
     calls that it had in flight.
@@ -226,9 +224,7 @@ def test_a_worker_that_restarts_in_an_outage_comes_up_and_begins_by_itself(
     assert "the ledger is there" in words
 
 
-def test_what_is_wrong_is_found_out_when_the_database_is_back(
-    new_plane: NewPlane, server: StoppableServer
-) -> None:
+def test_what_is_wrong_is_found_out_when_the_database_is_back(new_plane: NewPlane, server: Server) -> None:
     """Guards against a worker that was let start unchecked, and answers 401 to every key, or writes into a
     schema that it does not know.
     """
