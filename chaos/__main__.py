@@ -46,10 +46,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _plain(finding: Finding) -> dict[str, object]:
-    """As JSON has it: keys that are pairs become one word."""
+    """As JSON has it: keys that are pairs become one word, and counters are plain (asdict breaks them)."""
+    verdict = finding.verdict
     document = asdict(finding)
-    by_ending = document["verdict"]["by_ending"]
-    document["verdict"]["by_ending"] = {" ".join(kind): counts for kind, counts in by_ending.items()}
+    document["verdict"] |= {
+        "by_ending": {" ".join(kind): counts for kind, counts in verdict.by_ending.items()},
+        "behind": dict(verdict.behind),
+        "without_row": dict(verdict.without_row),
+    }
     return document
 
 

@@ -10,7 +10,8 @@ more than the engine made. Between them it is exact wherever anybody was left to
 - A stream whose engine broke off, fell silent or sent an error: what that engine had put on the wire.
 - A call whose worker was killed: at most what was put on the wire; what came behind the last chunk that the
   worker read is shown, not judged. Without any count it is `unresolved` and zero, as an unstreamed call
-  always is then.
+  always is then. One whose client had the whole answer has the engine's count all the same: its record waited
+  in memory for a full disk.
 - An engine that was killed or stood still (`frozen`) while it had the call: the two bounds alone.
 
 A call of an engine has no row only where not a byte of it reached us.
@@ -104,8 +105,8 @@ class Judge:
         if row.completion_tokens > most:
             verdict.twice += row.completion_tokens - most
             self._note("more in the ledger than the engine made", row, call, report)
-        elif row.completion_tokens < report.tokens:
-            verdict.lost += report.tokens - row.completion_tokens
+        elif row.completion_tokens < (given := _given(row, report)):
+            verdict.lost += given - row.completion_tokens
             self._note("less in the ledger than the client was given", row, call, report)
         elif row.completion_tokens and not _is_prompt(row, call, report):
             self._note("another prompt than the engine read", row, call, report)
@@ -120,6 +121,8 @@ class Judge:
         if row.ending == "killed":
             if row.completion_tokens > told:
                 self._note("a killed call with more than was put on the wire", row, call, report)
+            elif _is_answered(report) and row.completion_tokens != call.generated_tokens:
+                self._note("a whole answer that was killed and lost count", row, call, report)
             return
         if row.usage_source == "unresolved":
             if row.completion_tokens:
@@ -186,10 +189,22 @@ class Judge:
                     self._wrong["given to a client and not in the ledger"].append(
                         f"{report.request_id or report.name} ({report.tokens} tokens)"
                     )
-            elif report.whole and report.status == 200 and row.ending not in ("finished", "limit_reached"):
+            elif _is_answered(report) and row.ending not in ("finished", "limit_reached", "killed"):
                 self._wrong["a whole answer that is no finished call"].append(
                     f"{row.request_id} ({row.ending})"
                 )
+
+
+def _is_answered(report: CallReport) -> bool:
+    return report.whole and report.status == 200
+
+
+def _given(row: PostedCall, report: CallReport) -> int:
+    """What the client was given for certain. Where a limit ended a stream, metergate wrote the last event of
+    each choice itself: the client counts it, and there is no token in it.
+    """
+    closing = report.choices if row.ending == "limit_reached" and row.streamed and _is_answered(report) else 0
+    return report.tokens - closing
 
 
 def told_tokens(call: EngineCall, choices: int) -> int:
@@ -235,4 +250,6 @@ def _why_no_row(call: EngineCall) -> str | None:
         return "killed engine, not a byte had come"
     if call.frozen:
         return "engine stood still, not a byte had come"
+    if call.streamed and call.ended == "aborted" and not call.chunks_sent:
+        return "held back by an engine when its client left, not a byte had come"
     return None

@@ -13,13 +13,20 @@ from race.book import PostedCall
 
 ROW = PostedCall("r1", "k", 1, 2, 7, 10, 0, "finished", "p", True, "final", "c1")
 CALL = EngineCall("r1", CHAT, True, 1, 7, 10, 11, "finished")
-GIVEN = CallReport("c1", "g", True, True, 1, Leaving.NEVER, False, 200, "", "r1", 10, 100, whole=True)
+LIMITED = replace(ROW, ending="limit_reached", usage_source="running")
 CUT = replace(ROW, ending="killed", usage_source="recovered", completion_tokens=6)
 RUNNING = replace(CALL, ended="aborted", generated_tokens=9, chunks_sent=10)
 
 
 def given(tokens: int) -> CallReport:
     return CallReport("c1", "g", True, True, 1, Leaving.NEVER, False, 200, "", "r1", tokens, 100)
+
+
+def answered(tokens: int) -> CallReport:
+    return CallReport("c1", "g", True, True, 1, Leaving.NEVER, False, 200, "", "r1", tokens, 100, whole=True)
+
+
+GIVEN = answered(10)
 
 
 def judged(row: PostedCall | None, call: EngineCall | None, report: CallReport) -> Verdict:
@@ -38,6 +45,11 @@ def judged(row: PostedCall | None, call: EngineCall | None, report: CallReport) 
         (replace(CUT, ending="engine_died"), replace(RUNNING, ended="died", chunks_sent=7), given(6)),
         (replace(CUT, ending="engine_died"), replace(RUNNING, ended="running"), given(5)),
         (replace(CUT, completion_tokens=0, usage_source="unresolved"), None, given(0)),
+        # Answered whole, its record in memory for a full disk, and then killed.
+        (replace(CUT, completion_tokens=10), CALL, GIVEN),
+        # The last of the ten events that the client counts is metergate's own.
+        (replace(LIMITED, completion_tokens=9), RUNNING, GIVEN),
+        (None, replace(RUNNING, chunks_sent=0), given(0)),
     ],
 )
 def test_what_is_right_passes(row: PostedCall | None, call: EngineCall | None, report: CallReport) -> None:
@@ -69,7 +81,18 @@ def test_what_is_right_passes(row: PostedCall | None, call: EngineCall | None, r
         (replace(ROW, usage_source="unresolved", completion_tokens=0), CALL, given(0), 0, 0, "unresolved"),
         (ROW, None, GIVEN, 0, 0, "without a call of an engine"),
         (replace(ROW, end_user="c2"), CALL, GIVEN, 10, 0, "no client made"),
-        (CUT, RUNNING, GIVEN, 4, 0, "no finished call"),
+        (CUT, RUNNING, GIVEN, 4, 0, "less in the ledger"),
+        (replace(CUT, completion_tokens=9), CALL, answered(9), 0, 0, "lost count"),
+        (replace(LIMITED, completion_tokens=8), RUNNING, GIVEN, 1, 0, "less in the ledger"),
+        (
+            replace(LIMITED, ending="client_left", completion_tokens=9),
+            RUNNING,
+            answered(9),
+            0,
+            0,
+            "no fin",
+        ),
+        (None, replace(RUNNING, chunks_sent=0, streamed=False), given(0), 0, 0, "without a row"),
     ],
 )
 def test_what_is_wrong_does_not(
