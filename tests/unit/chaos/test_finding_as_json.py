@@ -9,7 +9,7 @@ from chaos.schedule import Kind
 
 
 def test_a_finding_is_json_with_all_its_counts() -> None:
-    """Guards against twenty minutes of chaos whose file cannot be written: dataclasses copy a Counter wrongly."""
+    """Guards against chaos whose file cannot be written: dataclasses copy a Counter wrongly."""
     verdict = Verdict(by_ending={("finished", "final"): (2, 30)})
     verdict.behind["killed after its last count"] = 7
     verdict.without_row["made nothing"] = 3
