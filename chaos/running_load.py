@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import msgspec
 
 from chaos.plan import CallReport, LoadPlan
-from race.processes import ROOT, outside
+from race.processes import start_load
 
 _LAST_CALLS_S = 120.0
 
@@ -20,18 +18,7 @@ class RunningLoad:
     def __init__(self, plan: LoadPlan, words: Path) -> None:
         self._words = words
         self._answer = words.with_suffix(".reports")
-        with words.open("ab") as said, self._answer.open("wb") as answer:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "chaos.load"],
-                stdin=subprocess.PIPE,
-                stdout=answer,
-                stderr=said,
-                env=outside(),
-                cwd=ROOT,
-            )
-        assert self._process.stdin
-        self._process.stdin.write(msgspec.json.encode(plan))
-        self._process.stdin.close()
+        self._process = start_load("chaos.load", msgspec.json.encode(plan), words, self._answer)
 
     def end(self) -> list[CallReport]:
         """No new calls; waits until those that run are over."""

@@ -45,17 +45,17 @@ def count_calls(records: Iterable[CallRecord]) -> None:
         TOKENS.labels(model, kind).inc(count)
 
 
-def take_room() -> None:
-    """Fills this process's file with zeros, under the name that prometheus-client gives it; it maps what it
-    finds. Before anything is counted. Raises LedgerError where there is no room.
+def take_room(kind: str = "counter", file_bytes: int = FILE_BYTES) -> None:
+    """Fills this process's file of a kind of metric with zeros, under the name that prometheus-client gives
+    it; it maps what it finds. Before anything is counted. Raises LedgerError where there is no room.
     """
     folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
     if folder is None:
         return
-    path = Path(folder, f"counter_{os.getpid()}.db")
+    path = Path(folder, f"{kind}_{os.getpid()}.db")
     try:
         if not path.exists():
-            path.write_bytes(bytes(FILE_BYTES))
+            path.write_bytes(bytes(file_bytes))
     except OSError as error:
         path.unlink(missing_ok=True)
         raise LedgerError(f"cannot write the metrics file {path}: {error.strerror}") from error

@@ -1,17 +1,14 @@
 """Whether the ledger answers this worker, for /metrics.
 
 Owns one gauge in prometheus-client's shared files. A worker that is started again goes on with the number,
-and with the series, of the one before it. As every such file, it has its place on the disk before it is
-mapped: a store into a mapped hole of a full disk is SIGBUS.
+and with the series, of the one before it.
 """
 
-import os
-from pathlib import Path
 from typing import Final
 
 from prometheus_client import Gauge
 
-from ledger.errors import LedgerError
+from ledger.counters import take_room
 
 FILE_BYTES: Final = 64 << 10
 """Of one series; prometheus-client takes no less."""
@@ -32,14 +29,7 @@ class LedgerGauge:
 
     def start(self, *, is_up: bool) -> None:
         """Takes room for the file. Raises LedgerError where there is none."""
-        folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-        if folder is not None:
-            path = Path(folder, f"gauge_mostrecent_{os.getpid()}.db")
-            try:
-                path.write_bytes(bytes(FILE_BYTES))
-            except OSError as error:
-                path.unlink(missing_ok=True)
-                raise LedgerError(f"cannot write the metrics file {path}: {error.strerror}") from error
+        take_room("gauge_mostrecent", FILE_BYTES)
         self.set(is_up)
 
     def set(self, is_up: bool) -> None:

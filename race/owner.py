@@ -21,6 +21,20 @@ from race.processes import now_us
 T = TypeVar("T")
 
 
+def in_ledger(database_url: str, work: Callable[[AsyncSession], Awaitable[T]]) -> T:
+    """Does something to a ledger, in one transaction and on a connection of its own."""
+
+    async def do() -> T:
+        database = Database(database_url, pool_size=1)
+        try:
+            async with database.write() as session:
+                return await work(session)
+        finally:
+            await database.close()
+
+    return asyncio.run(do())
+
+
 class Owner:
     """The ledger at `database_url`, migrated and without a tenant so far. `data` is its data folder."""
 
@@ -35,16 +49,7 @@ class Owner:
 
     def change(self, work: Callable[[AsyncSession], Awaitable[T]]) -> T:
         """Does something to the ledger, in one transaction."""
-
-        async def do() -> T:
-            database = Database(self.database_url, pool_size=1)
-            try:
-                async with database.write() as session:
-                    return await work(session)
-            finally:
-                await database.close()
-
-        return asyncio.run(do())
+        return in_ledger(self.database_url, work)
 
     def new_project(self) -> str:
         """The id of a new project of the tenant."""

@@ -45,6 +45,25 @@ def outside() -> dict[str, str]:
     return {**own, "PYTHONPATH": str(ROOT)}
 
 
+def start_load(module: str, plan: bytes, words: Path, answer: Path) -> subprocess.Popen[bytes]:
+    """`python -m module` with its plan on standard input: what it answers goes to one file, what it says to
+    another.
+    """
+    with words.open("ab") as said, answer.open("wb") as answered:
+        process = subprocess.Popen(
+            [sys.executable, "-m", module],
+            stdin=subprocess.PIPE,
+            stdout=answered,
+            stderr=said,
+            env=outside(),
+            cwd=ROOT,
+        )
+    assert process.stdin
+    process.stdin.write(plan)
+    process.stdin.close()
+    return process
+
+
 class Process:
     """One process: `python -m module arguments`. `fd` is handed on to it; what it says goes to `words`."""
 

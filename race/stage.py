@@ -6,8 +6,6 @@ raced for.
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -28,7 +26,7 @@ from race.book import Book
 from race.engine import RaceEngine
 from race.plan import MODEL, LoadPlan, LoadReport
 from race.plane import Plane
-from race.processes import ROOT, now_us, outside, wait_for
+from race.processes import now_us, start_load, wait_for
 
 WORKERS: Final = 4
 CLIENTS: Final = 64 * WORKERS
@@ -55,18 +53,7 @@ class RunningLoad:
     def __init__(self, plan: LoadPlan, words: Path) -> None:
         self._limit_s = plan.seconds + 60
         self._answer = words.with_suffix(".report")
-        with words.open("ab") as said, self._answer.open("wb") as answer:
-            self._process = subprocess.Popen(
-                [sys.executable, "-m", "race.load"],
-                stdin=subprocess.PIPE,
-                stdout=answer,
-                stderr=said,
-                env=outside(),
-                cwd=ROOT,
-            )
-        assert self._process.stdin
-        self._process.stdin.write(msgspec.json.encode(plan))
-        self._process.stdin.close()
+        self._process = start_load("race.load", msgspec.json.encode(plan), words, self._answer)
         self._words = words
 
     def watch(self, look: Callable[[], bool] = lambda: False, *, every_s: float = 0.25) -> LoadReport:

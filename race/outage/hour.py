@@ -6,13 +6,12 @@ worker works.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -20,7 +19,6 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ledger import limit_settings, prices, tenancy
-from ledger.database import Database
 from ledger.journal.reader import end_position
 from ledger.journal.segments import read_cursor, segment_numbers, worker_folder
 from ledger.limit_settings import LimitScope
@@ -31,6 +29,7 @@ from ledger.settings import LedgerSettings
 from ledger.states import OutagePolicy
 from race.finding import Finding
 from race.outage.memory import resident_bytes
+from race.owner import in_ledger
 from race.postgresql import Server, make_template
 from race.processes import ROOT, Process, now_us, outside
 
@@ -66,7 +65,7 @@ class Hour:
     def run(self, say: Callable[[str], None]) -> None:
         """All of it."""
         plan = self._folder / "plan.json"
-        plan.write_text(json.dumps(self._change(self._furnish)))
+        plan.write_text(json.dumps(in_ledger(self._url, self._furnish)))
         poster = Process("ledger.poster", fd=None, env=self._env, words=self._folder / "words")
         poster.ready()
         worker = subprocess.Popen(
@@ -201,18 +200,7 @@ class Hour:
         async def ask(session: AsyncSession) -> Any:
             return tuple((await session.execute(text(query))).one())
 
-        return self._change(ask)
-
-    def _change(self, work: Callable[[AsyncSession], Awaitable[T]]) -> T:
-        async def do() -> T:
-            database = Database(self._url, pool_size=1)
-            try:
-                async with database.write() as session:
-                    return await work(session)
-            finally:
-                await database.close()
-
-        return asyncio.run(do())
+        return in_ledger(self._url, ask)
 
     def _hear(self, worker: subprocess.Popen[str]) -> dict[str, Any]:
         """The worker's next line."""
