@@ -21,6 +21,8 @@ from chaos.schedule import Kind
 from chaos.service import POSTER, WORKER, Service
 from ledger import prices
 from ledger.database import Database
+from ledger.journal.orphans import leaves_something
+from ledger.journal.segments import folders, is_locked
 from ledger.limit_settings import LimitScope, set_limit
 from ledger.limits import LimitKind, LimitWindow
 from ledger.money import PICOS_PER_UNIT, Rates
@@ -152,9 +154,23 @@ class Stage:
         )
         return limit.id, project, kind
 
+    def _orphans(self) -> list[Path]:
+        """Folders without an owner that hold something to recover."""
+        return [
+            folder
+            for folder in folders(self.data)
+            if leaves_something(folder) and not is_locked(folder / "lock")
+        ]
+
     def come_to_rest(self) -> tuple[int, PostResult]:
         """All calls are over, all is stopped in peace: (its exit status, what was left to post after it)."""
-        self.service.start_anew()  # at full strength: every worker that there ever was
+        # At full strength. Numbers that were taken while others were held, nobody starts again: the poster's.
+        self.service.start_anew()
+        wait_for(
+            lambda: None if self._orphans() else True,
+            "the poster to take over what the dead left",
+            patience_s=_PEACE_S,
+        )
         wait_for(
             lambda: None if self.fleet.running() else True, "the engines to be idle", patience_s=_PEACE_S
         )
