@@ -135,27 +135,29 @@ class Poster:
         """Post as records come, until told to stop; then what is there."""
         backoff_s = POLL_S
         while not stopping.is_set():
+            result = None
             try:
                 if recovered := self._orphans.look():
                     self._on_recovered(recovered)
                 await self.check()
                 result = await self.turn()
-                if backoff_s > POLL_S:
-                    logger.warning("posting works again")
-                    self._complained.clear()
-                backoff_s = POLL_S
-                if result.inserted + result.duplicates >= BATCH_RECORDS_MAX:
-                    continue
             except DatabaseFault as fault:
                 self._complain("database", f"cannot post now, the journals keep the records: {fault}")
-                backoff_s = min(backoff_s * 2, BACKOFF_S_MAX)
             except OSError as fault:
                 self._complain("disk", f"posting failed; trying again: {fault}")
-                backoff_s = min(backoff_s * 2, BACKOFF_S_MAX)
             except Exception:
                 # A fault of ours: nothing is lost by trying again, and much by going away.
                 logger.exception("posting failed; trying again in %.1f s", backoff_s)
+            if result is None:
                 backoff_s = min(backoff_s * 2, BACKOFF_S_MAX)
+            else:
+                if backoff_s > POLL_S:
+                    logger.warning("posting works again")
+                    for about in ("database", "disk"):
+                        self._complained.pop(about, None)
+                backoff_s = POLL_S
+                if result.inserted + result.duplicates >= BATCH_RECORDS_MAX:
+                    continue
             await _pause(stopping, backoff_s)
         try:
             await asyncio.wait_for(self.drain(), DRAIN_S_MAX)
