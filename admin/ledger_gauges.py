@@ -21,6 +21,9 @@ from ledger.periods import DAY_US
 if TYPE_CHECKING:
     from ledger.reconciliation.points import Standing
 
+START_SECONDS: Final = 5.0
+"""Before the first reading: what it takes is heavy to import, and everything else starts just now."""
+
 REFRESH_SECONDS: Final = 15.0
 
 CAPTURE: Final = ("metergate_reconciliation_capture_ratio", ("backend", "model"))
@@ -35,8 +38,8 @@ _log = logging.getLogger("metergate.metrics")
 class LedgerGauges(Collector):
     """Shows what it has read last: nothing, at first."""
 
-    def __init__(self, database_url: str) -> None:
-        """Reads nothing yet."""
+    def __init__(self, database_url: str | None = None) -> None:
+        """Reads nothing yet, not even the settings that name the database where none is given."""
         self._database_url = database_url
         self._standings: Sequence[Standing] = ()
         self._fault = ""
@@ -76,6 +79,7 @@ class LedgerGauges(Collector):
         yield from (ratio, unexplained, checked)
 
     def _follow(self) -> None:
+        time.sleep(START_SECONDS)
         while True:
             try:
                 self.refresh()
@@ -87,8 +91,9 @@ class LedgerGauges(Collector):
         # Heavy to import, and not needed before the page answers.
         from ledger.database import Database  # noqa: PLC0415
         from ledger.reconciliation.points import standings  # noqa: PLC0415
+        from ledger.settings import LedgerSettings, load  # noqa: PLC0415
 
-        database = Database(self._database_url, pool_size=1)
+        database = Database(self._database_url or load(LedgerSettings).database_url, pool_size=1)
         try:
             async with database.read() as session:
                 return await standings(session, time.time_ns() // 1000 - DAY_US)

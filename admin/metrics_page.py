@@ -1,4 +1,4 @@
-"""The metrics page: `python -m admin.metrics_page --fd FD` serves /metrics.
+"""The metrics page: `python -m admin.metrics_page --fd FD --data-dir DIR` serves /metrics.
 
 The workers and the poster count through prometheus_client's multiprocess mode, into files of one folder; this
 process adds them up when it is asked, looks at the journals itself (admin/journal_gauges.py), and shows
@@ -11,7 +11,6 @@ import argparse
 import logging
 import signal
 import socket
-import sys
 import threading
 import time
 from http.server import ThreadingHTTPServer
@@ -25,8 +24,6 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from admin.journal_gauges import JournalGauges
 from admin.ledger_gauges import LedgerGauges
 from ledger import lifeline
-from ledger.errors import LedgerError
-from ledger.settings import LedgerSettings, load
 
 SLOW_READER_SECONDS = 10.0
 
@@ -86,10 +83,7 @@ def serve(listener: socket.socket, data_dir: Path, gauges: LedgerGauges) -> None
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(prog="python -m admin.metrics_page")
     parser.add_argument("--fd", type=int, required=True, help="a listening socket")
-    listener = socket.socket(fileno=parser.parse_args().fd)
+    parser.add_argument("--data-dir", type=Path, required=True, help="where the journals are")
+    arguments = parser.parse_args()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    try:
-        settings = load(LedgerSettings)
-        serve(listener, settings.data_dir, LedgerGauges(settings.database_url))
-    except LedgerError as fault:
-        sys.exit(f"metergate: {fault}")
+    serve(socket.socket(fileno=arguments.fd), arguments.data_dir, LedgerGauges())

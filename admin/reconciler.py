@@ -78,6 +78,10 @@ class Reconciler:
         await self._look_for_late_rows(counted, now_us)
         await self._compare(now_us)
 
+    async def close(self) -> None:
+        """Lets its connections to the engines go."""
+        await self._sampler.close()
+
     async def _look_for_late_rows(self, counted: Mapping[str, Sequence[str]], now_us: int) -> None:
         """Once an hour in the last hours, once a day in all days of which there are samples."""
         if now_us // HOUR_US == self._hour:

@@ -13,15 +13,17 @@ import sys
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from admin.config import AdminSettings
-from admin.reconciler import Reconciler
-from admin.sampling import Sampler
 from ledger import lifeline, past_windows
 from ledger.database import Database
 from ledger.errors import LedgerError
 from ledger.partitions import ensure_partitions
 from ledger.settings import load
+
+if TYPE_CHECKING:
+    from admin.reconciler import Reconciler
 
 SCHEMA_SECONDS = 60.0
 """How often to look whether somebody has upgraded the database under this code."""
@@ -31,6 +33,8 @@ so that many turns may fail before a row misses its own.
 """
 PAST_WINDOWS_SECONDS = 3600.0
 """How often limits' windows long past are cleared away: a little each time."""
+RECONCILED_AFTER_SECONDS = 5.0
+"""When engines are asked first: what that takes is heavy to import, and no start waits for it."""
 CONNECTIONS = 2
 
 _log = logging.getLogger("metergate.worker")
@@ -43,6 +47,8 @@ class Job:
     name: str
     every_seconds: float
     run: Callable[[], Awaitable[None]]
+    after_seconds: float = 0.0
+    """When it is done first."""
 
 
 class BackgroundWorker:
@@ -54,9 +60,10 @@ class BackgroundWorker:
         """Connects to the ledger on first use; `now_us` is the clock."""
         self._settings = settings
         self._now_us = now_us
+        self._reconciler: Reconciler | None = None
 
     async def run(self) -> None:
-        """Runs every job now, and then on its own clock."""
+        """Runs every job soon, and then on its own clock."""
         database = Database(self._settings.database_url, pool_size=CONNECTIONS)
 
         async def make_partitions() -> None:
@@ -67,29 +74,41 @@ class BackgroundWorker:
             async with database.write() as session:
                 await past_windows.clear(session, self._now_us())
 
+        async def reconcile() -> None:
+            if self._reconciler is None:
+                self._reconciler = await asyncio.to_thread(self._make_reconciler, database)
+            await self._reconciler.turn()
+
         jobs = [
             Job("the schema check", SCHEMA_SECONDS, database.check),
             Job("limits' windows long past", PAST_WINDOWS_SECONDS, clear_past_windows),
         ]
-        sampler = Sampler(self._settings, self._now_us)
         if not database.is_sqlite:
             jobs.append(Job("the monthly partitions", PARTITIONS_SECONDS, make_partitions))
         every = self._settings.reconcile_seconds
         if every and not self._settings.engines:
             _log.warning("no engine is set (METERGATE_ENGINES): the ledger is compared with none")
         elif every:
-            reconciler = Reconciler(database, sampler, self._settings.engines, self._now_us)
-            jobs.append(Job("the reconciliation", every, reconciler.turn))
+            jobs.append(Job("the reconciliation", every, reconcile, min(every, RECONCILED_AFTER_SECONDS)))
         try:
             async with asyncio.TaskGroup() as group:
                 for job in jobs:
                     group.create_task(_repeat(job))
         finally:
-            await sampler.close()
+            if self._reconciler is not None:
+                await self._reconciler.close()
             await database.close()
+
+    def _make_reconciler(self, database: Database) -> "Reconciler":
+        from admin.reconciler import Reconciler  # noqa: PLC0415
+        from admin.sampling import Sampler  # noqa: PLC0415
+
+        sampler = Sampler(self._settings, self._now_us)
+        return Reconciler(database, sampler, self._settings.engines, self._now_us)
 
 
 async def _repeat(job: Job) -> None:
+    await asyncio.sleep(job.after_seconds)
     while True:
         try:
             await job.run()

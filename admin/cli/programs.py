@@ -19,6 +19,7 @@ def programs(
     fds: Mapping[str, int],
     environment: Mapping[str, str],
     *,
+    data_dir: Path,
     workers: Sequence[int],
     drain_seconds: float,
     simulated_models: Sequence[str],
@@ -60,7 +61,7 @@ def programs(
                 overlaps=True,
             )
         add("the poster", "ledger.poster", stage=1)
-        add("the metrics page", "admin.metrics_page", of="metrics", stage=1)
+        add("the metrics page", "admin.metrics_page", "--data-dir", str(data_dir), of="metrics", stage=1)
     if "admin" in roles:
         alone = () if "worker" in roles else ("--no-worker",)
         add("the control plane", "admin.plane", *alone, of="admin", stage=0)

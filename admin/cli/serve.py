@@ -240,6 +240,7 @@ class _Start:
             self.roles,
             {name: listener.fileno() for name, listener in self.sockets.items()},
             self._environment(),
+            data_dir=self.data_dir,
             workers=free_workers(self.data_dir, self.proxy.workers),
             drain_seconds=self.proxy.drain_seconds,
             simulated_models=SIMULATED_MODELS,

@@ -25,6 +25,7 @@ def test_only_workers_overlap_with_their_successors() -> None:
         ("proxy", "admin", "worker"),
         {"proxy": 3, "metrics": 4, "admin": 5},
         {},
+        data_dir=Path("data"),
         workers=[0, 3],
         drain_seconds=30,
         simulated_models=(),
