@@ -6,10 +6,12 @@ Standard library only.
 import fcntl
 import os
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO
 
 METRICS_FOLDER = Path("run", "metrics")
+ENGINES_FILE = Path("run", "engines")
 
 
 class FolderUnusable(Exception):
@@ -37,6 +39,22 @@ def empty_metrics(data_dir: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
+
+
+def keep_engines(data_dir: Path, engines: Sequence[str]) -> None:
+    """Leaves the engines that are served, so that commands know those of the command line, too."""
+    path = data_dir / ENGINES_FILE
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text("".join(f"{url}\n" for url in engines))
+    draft.replace(path)
+
+
+def kept_engines(data_dir: Path) -> tuple[str, ...]:
+    """The engines that are served here, or were when this folder was last in use; empty: never."""
+    try:
+        return tuple((data_dir / ENGINES_FILE).read_text().split())
+    except OSError:
+        return ()
 
 
 def claim(data_dir: Path, role: str) -> IO[str]:

@@ -14,9 +14,6 @@ if TYPE_CHECKING:
     from ledger.reconciliation.lives import Sample
 
 SINCE = "24h"
-KNOWN_US = 86_400_000_000
-ROUND_US = 30_000_000
-"""Engines of the background worker's last round, in the last day, are known without a setting."""
 PAUSE_SECONDS = 1.2
 """Between two looks: an engine that counted nothing meanwhile has nothing under way."""
 COLUMNS = (
@@ -51,7 +48,7 @@ def reconcile(
         typer.Option(
             "--engine",
             metavar="URL",
-            help="Only this engine; may be repeated (METERGATE_ENGINES, or those that were asked before).",
+            help="Only this engine; may be repeated (METERGATE_ENGINES, or those that are served here).",
             show_default=False,
         ),
     ] = None,
@@ -112,11 +109,12 @@ class _Look:
 
     async def run(self, database: "Database") -> "list[Comparison]":
         """Samples, waits, compares. Raises Fault, LedgerError."""
+        from admin.data_folder import kept_engines
         from ledger.reconciliation import samples
         from ledger.reconciliation.checks import compare
         from ledger.settled import wait_posted
 
-        engines = self._settings.engines or await self._known(database)
+        engines = self._settings.engines or kept_engines(self._settings.data_dir)
         if not engines:
             raise Fault("no engine is known: give --engine URL, or set METERGATE_ENGINES")
         taken = await self._ask(engines)
@@ -149,14 +147,6 @@ class _Look:
         finally:
             await sampler.close()
         return taken
-
-    async def _known(self, database: "Database") -> tuple[str, ...]:
-        from ledger.reconciliation import samples
-
-        async with database.read() as session:
-            recent = await samples.kept(session, now_us() - KNOWN_US)
-        newest_us = max((sample.at_us for sample in recent), default=0)
-        return tuple(sorted({each.backend for each in recent if each.at_us >= newest_us - ROUND_US}))
 
 
 def _show(request: Request, found: "list[Comparison]", silent: dict[str, str], tolerance: int) -> bool:

@@ -253,6 +253,7 @@ class _Start:
         decided = {"METERGATE_DATA_DIR": str(self.data_dir)}
         if "proxy" in self.roles:
             decided["METERGATE_ENGINES"] = ",".join(self.engines)
+            data_folder.keep_engines(self.data_dir, self.engines)
             self.metrics_dir = self.metrics_dir or data_folder.empty_metrics(self.data_dir)
             decided["PROMETHEUS_MULTIPROC_DIR"] = str(self.metrics_dir)
         return {**os.environ, **_import_path(), **self.chosen.environment(), **decided}

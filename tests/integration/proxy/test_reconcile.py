@@ -8,6 +8,7 @@ from typing import Any
 from typer.testing import CliRunner
 
 from admin.cli.entry import app
+from admin.data_folder import keep_engines, prepare
 from ledger.ids import new_request_id
 from ledger.reconciliation.arithmetic import MARGIN_US, Tokens
 from tests.engines import Engine, engine_process
@@ -25,6 +26,12 @@ def reconcile(gate: Gate, *arguments: str) -> tuple[int, list[dict[str, Any]], d
     document = json.loads(done.stdout)
     shown = [each for each in document["comparisons"] if each["model"] == "simulated"]
     return done.exit_code, shown, document
+
+
+def leave_engines(gate: Gate, engine: Engine) -> None:
+    """As a start does."""
+    prepare(gate.data)
+    keep_engines(gate.data, [engine.url])
 
 
 def leave(gate: Gate, chunks: int, **fields: Any) -> str:
@@ -79,7 +86,8 @@ def test_what_goes_through_us_reconciles_and_what_does_not_is_found(new_gate_on_
         status, (first,), _ = reconcile(gate, "--engine", engine.url)
         assert (status, first["verdict"], first["engine"]) == (0, "exact", NOTHING)
         ask_in_every_way(gate)
-        status, (exact,), document = reconcile(gate)  # the engine is known from before
+        leave_engines(gate, engine)
+        status, (exact,), document = reconcile(gate)
         assert (status, document["reconciled"], exact["verdict"]) == (0, True, "exact")
         assert exact["ledger"]["calls"] == 4 and exact["capture_ratio"] == 1.0
         assert exact["ledger"]["prompt_tokens"] < exact["engine"]["prompt_tokens"]
@@ -116,7 +124,8 @@ def test_a_call_in_flight_is_waited_for_and_not_blamed(new_gate: NewGate) -> Non
     """Guards against an alarm for every long answer: the engine has its tokens, the ledger not yet."""
     with engine_process(*MODELS) as engine:
         gate = new_gate(engine.url)
-        assert reconcile(gate, "--engine", engine.url)[0] == 0
+        leave_engines(gate, engine)
+        assert reconcile(gate)[0] == 0
         running = begin(gate, 2)
         _, (open_one,), _ = reconcile(gate)
         assert open_one["verdict"] == "exact", "compared where nothing was in flight"
