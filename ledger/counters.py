@@ -7,7 +7,6 @@ full disk is SIGBUS, which ends the process. Labels are bounded: no tenant, no k
 """
 
 import os
-from collections import Counter as Tally
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
@@ -15,7 +14,8 @@ from typing import Final
 from prometheus_client import Counter
 
 from ledger.errors import LedgerError
-from ledger.record import CallRecord
+from ledger.record import CallRecord, Ending
+from ledger.usage import UsageSource
 
 FILE_BYTES: Final = 1 << 20
 """Some 4,000 label sets: 100 models over every endpoint, ending and source that occurs."""
@@ -30,19 +30,38 @@ TOKENS: Final = Counter(
 )
 
 
+class CallTally:
+    """Settled calls added up, on their way to the counters."""
+
+    def __init__(self) -> None:
+        self._groups: dict[tuple[str, str, Ending, UsageSource], list[int]] = {}
+
+    def add(self, record: CallRecord) -> None:
+        """One more call. For every call: a lookup and four additions."""
+        how = (record.endpoint, record.model, record.ending, record.usage_source)
+        sums = self._groups.get(how)
+        if sums is None:
+            sums = self._groups[how] = [0, 0, 0, 0]
+        sums[0] += 1
+        sums[1] += record.prompt_tokens
+        sums[2] += record.cached_prompt_tokens
+        sums[3] += record.completion_tokens
+
+    def count(self) -> None:
+        """Adds what there is to the counters, and begins anew."""
+        groups, self._groups = self._groups, {}
+        for (endpoint, model, ending, source), (calls, *tokens) in groups.items():
+            CALLS.labels(endpoint, model, ending.value, source.value).inc(calls)
+            for kind, count in zip(("input", "cached", "output"), tokens, strict=True):
+                TOKENS.labels(model, kind).inc(count)
+
+
 def count_calls(records: Iterable[CallRecord]) -> None:
-    """Adds settled calls."""
-    calls: Tally[tuple[str, str, str, str]] = Tally()
-    tokens: Tally[tuple[str, str]] = Tally()
+    """Adds settled calls to the counters."""
+    tally = CallTally()
     for record in records:
-        calls[record.endpoint, record.model, record.ending.value, record.usage_source.value] += 1
-        tokens[record.model, "input"] += record.prompt_tokens
-        tokens[record.model, "cached"] += record.cached_prompt_tokens
-        tokens[record.model, "output"] += record.completion_tokens
-    for how, count in calls.items():
-        CALLS.labels(*how).inc(count)
-    for (model, kind), count in tokens.items():
-        TOKENS.labels(model, kind).inc(count)
+        tally.add(record)
+    tally.count()
 
 
 def take_room(kind: str = "counter", file_bytes: int = FILE_BYTES) -> None:

@@ -1,6 +1,6 @@
-"""The client's side of one call: what is sent back, over ASGI.
+"""The client's side of one call: what is sent back.
 
-Owns the order of ASGI's messages and the headers of an answer. Knows nothing of engines or usage.
+Owns the order of an answer's parts and its headers. Knows nothing of engines or usage.
 """
 
 from collections.abc import Awaitable, Callable, Coroutine, Generator, MutableMapping
@@ -13,7 +13,7 @@ from proxy.errors import ApiError
 
 Message = MutableMapping[str, Any]
 DIRECT_WRITER: Final = "metergate.direct_writer"
-"""The ASGI extension that `proxy.server` offers; any other server's `send` does as well."""
+"""The ASGI extension that `proxy.server` offers: no other server runs this application."""
 
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Coroutine[Any, Any, None]]
@@ -22,7 +22,8 @@ Send = Callable[[Message], Coroutine[Any, Any, None]]
 class Writer(Protocol):
     """What a server may offer as DIRECT_WRITER; see `proxy.server.DirectWriter`."""
 
-    def whole(self, status: int, lines: headers.Headers, body: bytes) -> bool: ...
+    def whole(self, status: int, lines: bytes, body: bytes) -> None: ...
+    def start(self, lines: bytes) -> None: ...
     def chunk(self, data: bytes) -> bool: ...
 
 
@@ -30,13 +31,12 @@ class Answer:
     """One answer. `organization` is the tenant's id, once it is known; `limits` the lines that tell what is
     left of its limits.
 
-    `writer`: the server's DIRECT_WRITER, where it has one. It takes what it is given at once and returns
-    True, or leaves it to `send`.
+    `writer`: the server's DIRECT_WRITER; `send` is ASGI's, for what has to wait for the client.
     """
 
     __slots__ = ("_began", "_send", "_writer", "limits", "organization", "request_id", "started")
 
-    def __init__(self, request_id: str, send: Send, writer: "Writer | None" = None) -> None:
+    def __init__(self, request_id: str, send: Send, writer: Writer) -> None:
         self._began = monotonic()
         self._send = send
         self._writer = writer
@@ -45,27 +45,23 @@ class Answer:
         self.limits: headers.Headers = []
         self.started = False
 
-    async def whole(
+    def whole(
         self, status: int, content_type: bytes, body: bytes, more: headers.Headers | None = None
     ) -> None:
         """Answers in one piece."""
-        lines = self._lines(content_type, len(body), more)
-        if self._writer is None or not self._writer.whole(status, lines, body):
-            await self._send({"type": "http.response.start", "status": status, "headers": lines})
-            await self._send({"type": "http.response.body", "body": body, "more_body": False})
+        self._writer.whole(status, self._lines(content_type, len(body), more), body)
 
-    async def error(self, error: ApiError) -> None:
+    def error(self, error: ApiError) -> None:
         """Answers with an error."""
-        await self.whole(error.status, headers.JSON, error.body(), error.headers())
+        self.whole(error.status, headers.JSON, error.body(), error.headers())
 
-    async def start_stream(self) -> None:
+    def start_stream(self) -> None:
         """Begins a stream of events."""
-        lines = self._lines(headers.EVENT_STREAM, None, None)
-        await self._send({"type": "http.response.start", "status": 200, "headers": lines})
+        self._writer.start(self._lines(headers.EVENT_STREAM, None, None))
 
     def part(self, data: bytes) -> "Part | None":
         """Sends the next bytes of a stream; the Part to await, if the client is too slow to take them now."""
-        if self._writer is not None and self._writer.chunk(data):
+        if self._writer.chunk(data):
             return None
         part = Part(self._send({"type": "http.response.body", "body": data, "more_body": True}))
         return None if part.begin() else part
@@ -74,16 +70,14 @@ class Answer:
         """Ends a stream."""
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
-    def _lines(
-        self, content_type: bytes, length: int | None, more: headers.Headers | None
-    ) -> headers.Headers:
-        """The headers; from here on the answer counts as begun."""
+    def _lines(self, content_type: bytes, length: int | None, more: headers.Headers | None) -> bytes:
+        """The headers, a line each; from here on the answer counts as begun."""
         self.started = True
         elapsed_ms = int((monotonic() - self._began) * 1000)
         lines = headers.answer(self.request_id, self.organization, elapsed_ms, content_type, length)
         if self.limits:
-            lines += self.limits
-        return lines + more if more else lines
+            lines += headers.lines(self.limits)
+        return lines + headers.lines(more) if more else lines
 
 
 class Part:

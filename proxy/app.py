@@ -76,7 +76,7 @@ class DataPlane:
         path = scope["path"]
         endpoint = ENDPOINTS.get(path)
         name = endpoint.name if endpoint else "other"
-        answer = Answer(new_request_id(), send, scope.get("extensions", {}).get(DIRECT_WRITER))
+        answer = Answer(new_request_id(), send, scope["extensions"][DIRECT_WRITER])
         try:
             if headers.size(scope["headers"]) > self._max_header_bytes:
                 raise errors.HeadTooLarge("The headers of your request are too large.")
@@ -88,13 +88,13 @@ class DataPlane:
         except errors.ApiError as error:
             status = error.status
             if not answer.started:
-                await answer.error(error)
+                answer.error(error)
         except Exception:
             _log.exception("request %s failed", answer.request_id)
             status = 500
             if answer.started:
                 raise
-            await answer.error(errors.EngineFault("The server had an error while processing your request."))
+            answer.error(errors.EngineFault("The server had an error while processing your request."))
         self._metrics.answered(name, status)
 
     async def _call(
@@ -192,7 +192,7 @@ class DataPlane:
         else:
             principal = await self._authenticate(Scope.MODELS, scope, answer)
             body = self._models(page, principal)
-        await answer.whole(status, content_type, body, more)
+        answer.whole(status, content_type, body, more)
 
     def _models(self, page: str, principal: Principal) -> bytes:
         models = access.models(principal, self._backends)

@@ -6,7 +6,6 @@ escaped names) makes the engine read another request than the one that is metere
 beyond the salt it is handed.
 """
 
-from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any, Final
 
@@ -27,8 +26,7 @@ COMPLETIONS_DEFAULT_TOKENS: Final = 16
 _ASK_USAGE: Final = {"include_usage": True, "continuous_usage_stats": True}
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(msgspec.Struct, frozen=True):
     """What one request asks for, as far as the proxy has to know.
 
     `choices`: all the answers it will get, over all prompts. `silence`, `hide_reasoning`: see
@@ -114,7 +112,7 @@ def capped(call: Call, completion_tokens: int) -> Call:
     unset = fields.get("max_tokens") is None and not fields.get("max_completion_tokens")
     if unset and (call.endpoint is CHAT or each < COMPLETIONS_DEFAULT_TOKENS):
         lowered["max_tokens"] = each
-    return replace(call, fields=fields | lowered) if lowered else call
+    return msgspec.structs.replace(call, fields=fields | lowered) if lowered else call
 
 
 def _object(body: bytes) -> dict[str, Any]:

@@ -9,7 +9,9 @@ from typing import Final
 JSON: Final = b"application/json"
 EVENT_STREAM: Final = b"text/event-stream; charset=utf-8"
 
-_VERSION: Final = (b"openai-version", b"2020-10-01")
+_ANSWER: Final = (
+    b"content-type: %b\r\nx-request-id: %b\r\nopenai-processing-ms: %d\r\nopenai-version: 2020-10-01\r\n%b%b"
+)
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -47,21 +49,19 @@ def size(headers: Iterable[tuple[bytes, bytes]]) -> int:
     return total
 
 
+def lines(headers: Headers) -> bytes:
+    """Headers as they are sent."""
+    return b"".join([b"%b: %b\r\n" % line for line in headers])
+
+
 def answer(
     request_id: str, organization: str | None, elapsed_ms: int, content_type: bytes, length: int | None
-) -> Headers:
-    """The headers of an answer; `length` None for a stream."""
-    headers: Headers = [
-        (b"content-type", content_type),
-        (b"x-request-id", request_id.encode()),
-        (b"openai-processing-ms", b"%d" % elapsed_ms),
-        _VERSION,
-    ]
-    if organization:
-        headers.append((b"openai-organization", organization.encode()))
-    if length is not None:
-        headers.append((b"content-length", b"%d" % length))
-    else:
-        headers.append((b"cache-control", b"no-cache"))
-        headers.append((b"x-accel-buffering", b"no"))
-    return headers
+) -> bytes:
+    """The headers of an answer as they are sent; `length` None for a stream."""
+    of_tenant = b"openai-organization: %b\r\n" % organization.encode() if organization else b""
+    of_body = (
+        b"cache-control: no-cache\r\nx-accel-buffering: no\r\n"
+        if length is None
+        else (b"content-length: %d\r\n" % length)
+    )
+    return _ANSWER % (content_type, request_id.encode(), elapsed_ms, of_tenant, of_body)

@@ -1,7 +1,7 @@
 """The data plane's counters, right across workers.
 
-Owns the metrics' names and the way from settled calls to them. Rules: the hot path only appends to a list;
-once a second the list is added up and written to prometheus-client's shared files
+Owns the metrics' names and the way from settled calls to them. Rules: the hot path only adds up;
+once a second the sums are written to prometheus-client's shared files
 (PROMETHEUS_MULTIPROC_DIR), where whoever serves /metrics reads every worker's. Labels are bounded: no
 tenant, no key, no path that a client made up. What is counted of calls is in ledger/counters.py.
 """
@@ -12,7 +12,7 @@ from typing import Final
 
 from prometheus_client import Counter
 
-from ledger.counters import CALLS, TOKENS, count_calls, take_room
+from ledger.counters import CALLS, TOKENS, CallTally, take_room
 from ledger.limits import Limit
 from ledger.record import CallRecord
 
@@ -44,7 +44,7 @@ class Metrics:
     """Collects what happened; `start` begins to write it down."""
 
     def __init__(self) -> None:
-        self._records: list[CallRecord] = []
+        self._calls = CallTally()
         self._answers: Tally[tuple[str, int]] = Tally()
         self._refusals: Tally[tuple[str, str, str]] = Tally()
         self._exchanges: Tally[str] = Tally()
@@ -53,7 +53,7 @@ class Metrics:
 
     def settled(self, record: CallRecord) -> None:
         """A call was settled."""
-        self._records.append(record)
+        self._calls.add(record)
 
     def answered(self, endpoint: str, status: int) -> None:
         """A request was answered; `endpoint` is one of ours, or "other"."""
@@ -85,7 +85,6 @@ class Metrics:
 
     def flush(self) -> None:
         """Adds up and writes what was collected."""
-        records, self._records = self._records, []
         answers, self._answers = self._answers, Tally()
         refusals, self._refusals = self._refusals, Tally()
         exchanges, self._exchanges = self._exchanges, Tally()
@@ -98,7 +97,7 @@ class Metrics:
             REFUSALS.labels(*labels).inc(count)
         for (endpoint, status), count in answers.items():
             REQUESTS.labels(endpoint, status).inc(count)
-        count_calls(records)
+        self._calls.count()
 
     async def _flush_forever(self) -> None:
         while True:

@@ -134,7 +134,7 @@ class Relay:
             _log.warning("an answer without usage: request %s", settlement.request_id)
             usage, source = NO_USAGE, UsageSource.UNRESOLVED
         settlement.settle(Ending.FINISHED, 200, usage, source)
-        await answer.whole(200, headers.JSON, simple_answer(whole) if call.endpoint is GENERATE else whole)
+        answer.whole(200, headers.JSON, simple_answer(whole) if call.endpoint is GENERATE else whole)
 
     async def _ask(
         self, call: Call, body: bytes, settlement: Settlement, wait: Callable[[Exchange], Awaitable[None]]

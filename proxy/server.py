@@ -22,7 +22,9 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from types import FrameType
 from typing import Any, Final, cast
+from urllib.parse import unquote
 
+import httptools
 import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
@@ -104,6 +106,11 @@ class CorkedTransport:
         self._flush()
         self._transport.close()
 
+    def is_closing(self) -> bool:
+        """Whether it is closed, or will be. For each answer: not through `__getattr__`."""
+        closing: bool = self._transport.is_closing()
+        return closing
+
     def unread_seconds(self, now: float) -> float:
         """How long the client has taken none of the bytes that wait for it; 0 where none wait."""
         waiting = self._transport.get_write_buffer_size()
@@ -123,41 +130,51 @@ class CorkedTransport:
 
 
 class DirectWriter:
-    """Writes answers past ASGI's messages, as uvicorn's `send` would: the extension DIRECT_WRITER.
+    """Writes answers past ASGI's messages: the extension DIRECT_WRITER.
 
-    Both methods return False where only `send` knows what to do: a slow client has to be waited for, a
-    connection is to be closed, a body is too long to be copied behind its head.
+    `lines` are headers as they are sent, each with its line end. What only `send` knows how to do is to wait
+    for a slow client.
     """
 
     __slots__ = ("_cycle",)
 
+    _defaults: tuple[object, bytes] = (None, b"")
+    """uvicorn's own headers (the date), which change once a second, and their lines."""
+
     def __init__(self, cycle: RequestResponseCycle) -> None:
         self._cycle = cycle
 
-    def whole(self, status: int, lines: list[tuple[bytes, bytes]], body: bytes) -> bool:
-        """Writes a whole answer in one piece; `lines` are its headers, content-length among them."""
+    def whole(self, status: int, lines: bytes, body: bytes) -> None:
+        """Writes a whole answer; `content-length` is among the lines."""
         cycle = self._cycle
         if cycle.disconnected:
-            return True
-        if not cycle.keep_alive or cycle.response_started or cycle.flow.write_paused:
-            return False
-        if cycle.scope["method"] == "HEAD" or len(body) > _JOINED_BYTES_MAX:
-            return False
-        parts = [STATUS_LINE[status]]
-        for name, value in cycle.default_headers:
-            parts += (name, b": ", value, b"\r\n")
-        for name, value in lines:
-            parts += (name, b": ", value, b"\r\n")
-        parts += (b"\r\n", body)
-        cycle.transport.write(b"".join(parts))
-        cycle.waiting_for_100_continue = False
-        cycle.response_started = cycle.response_complete = True
+            return
+        assert not cycle.response_started, "one request, one answer"
+        head = self._head(status, lines)
+        if cycle.scope["method"] == "HEAD":
+            cycle.transport.write(head)
+        elif len(body) > _JOINED_BYTES_MAX:
+            cycle.transport.write(head)
+            cycle.transport.write(body)
+        else:
+            cycle.transport.write(head + body)
+        cycle.response_complete = True
         cycle.message_event.set()
+        if not cycle.keep_alive:
+            cycle.transport.close()
         cycle.on_response()
-        return True
+
+    def start(self, lines: bytes) -> None:
+        """Writes the head of a stream."""
+        cycle = self._cycle
+        if not cycle.disconnected:
+            cycle.chunked_encoding = True
+            cycle.transport.write(self._head(200, lines + b"transfer-encoding: chunked\r\n"))
 
     def chunk(self, data: bytes) -> bool:
-        """Writes a chunk of a stream whose head is sent, or drops it if the client has gone."""
+        """Writes a chunk of a stream whose head is sent, or drops it if the client has gone. False where a
+        slow client has to be waited for.
+        """
         cycle = self._cycle
         if cycle.flow.write_paused or cycle.chunked_encoding is not True or not data:
             return False
@@ -165,11 +182,29 @@ class DirectWriter:
             cycle.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
         return True
 
+    def _head(self, status: int, lines: bytes) -> bytes:
+        """The whole head; from here on the answer counts as begun."""
+        cycle = self._cycle
+        known, defaults = DirectWriter._defaults
+        if known is not cycle.default_headers:
+            defaults = b"".join(b"%b: %b\r\n" % line for line in cycle.default_headers)
+            DirectWriter._defaults = cycle.default_headers, defaults
+        cycle.response_started = True
+        cycle.waiting_for_100_continue = False
+        if cycle.keep_alive:
+            return b"%b%b%b\r\n" % (STATUS_LINE[status], defaults, lines)
+        return b"%b%b%bconnection: close\r\n\r\n" % (STATUS_LINE[status], defaults, lines)
+
 
 class BoundedProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol, with limits on an unfinished request."""
+    """uvicorn's HTTP protocol, with limits on an unfinished request, and less done for each.
+
+    The application's scope has what ours reads, and keep-alive is ended by the sweep, not by a timer for each
+    answer.
+    """
 
     last_data: float = 0.0
+    _answered_at: float = 0.0
     _head_bytes: int = 0
     _is_last: bool = False
 
@@ -197,14 +232,58 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         self._head_bytes = 0
-        super().on_message_begin()
+        self.url = b""
+        self.headers = []
+        self.expect_100_continue = False
 
     def on_headers_complete(self) -> None:
         self._head_bytes = -1
-        super().on_headers_complete()
-        self.scope["extensions"] = {DIRECT_WRITER: DirectWriter(self.cycle)}  # type: ignore[dict-item]
-        if self._is_last:
-            self.cycle.keep_alive = False
+        parser, before = self.parser, self.cycle
+        extensions: dict[str, Any] = {}
+        scope: Any = {
+            "type": "http",
+            "method": parser.get_method().decode("ascii"),
+            "path": _path_of(self.url),
+            "headers": self.headers,
+            "client": self.client,
+            "extensions": extensions,
+        }
+        keep_alive = parser.should_keep_alive() and parser.get_http_version() != "1.0"
+        self.cycle = cycle = RequestResponseCycle(
+            scope=scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=keep_alive and not self._is_last,
+            on_response=self.on_response_complete,
+        )
+        extensions[DIRECT_WRITER] = DirectWriter(cycle)
+        if before is None or before.response_complete:
+            self._start_asgi_task(cycle, self.app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((cycle, self.app))
+
+    def on_message_complete(self) -> None:
+        cycle = self.cycle
+        if not cycle.response_complete:
+            cycle.more_body = False
+            cycle.message_event.set()
+
+    def on_response_complete(self) -> None:
+        """The next request of a pipeline may begin, or the wait for one."""
+        if self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self.pipeline:
+            self._start_asgi_task(*self.pipeline.pop())
+        else:
+            self._answered_at = self.loop.time()
 
     def shutdown(self) -> None:
         """The request under way, or the next one, is the last; see `close_idle`."""
@@ -221,12 +300,24 @@ class BoundedProtocol(HttpToolsProtocol):
         """Whether a request is under way and its next byte is overdue."""
         cycle = self.cycle
         unfinished = self._head_bytes >= 0 if cycle is None or cycle.response_complete else cycle.more_body
-        waiting = self.timeout_keep_alive_task is None
-        return unfinished and waiting and now - self.last_data > STALL_SECONDS
+        return unfinished and now - self.last_data > STALL_SECONDS
+
+    def is_spent(self, now: float) -> bool:
+        """Whether no request has come for longer than a connection is kept."""
+        waits = self._head_bytes < 0 and self.cycle is not None and self.cycle.response_complete
+        return waits and now - self._answered_at > KEEP_ALIVE_SECONDS
 
     def is_unread(self, now: float) -> bool:
         """Whether the client has stopped taking its answer."""
         return cast(CorkedTransport, self.transport).unread_seconds(now) > UNREAD_SECONDS
+
+
+def _path_of(url: bytes) -> str:
+    """The path of a request's target, percent-encoding taken away."""
+    if url[:1] != b"/" or b"#" in url:  # a proxy's form, or none: what the parser makes of it
+        url = httptools.parse_url(url).path
+    path = url.partition(b"?")[0].decode("ascii")
+    return unquote(path) if "%" in path else path
 
 
 class Server(uvicorn.Server):
@@ -313,7 +404,7 @@ class Server(uvicorn.Server):
             now = loop.time()
             for connection in list(self.server_state.connections):
                 protocol = cast(BoundedProtocol, connection)
-                if protocol.is_stalled(now):
+                if protocol.is_stalled(now) or protocol.is_spent(now):
                     protocol.transport.close()
                 elif protocol.is_unread(now):
                     protocol.transport.abort()

@@ -122,7 +122,7 @@ class StreamedCall:
         """Carries the stream to its end and settles it."""
         self._settlement.answered()
         if not self._left:
-            await self._answer.start_stream()
+            self._answer.start_stream()
         if self._exchange is not None:
             self._exchange.follow(self)
         while not (self._ended and self._blocked is None):

@@ -24,6 +24,10 @@ IDLE_SECONDS: Final = 3.5
 DRAIN_SECONDS: Final = 5.0
 """How long a half-closed stream may go on: vLLM aborts within about 30 ms and then ends it."""
 
+_PLAIN: Final = b"HTTP/1.1 200 OK\r\n"
+_LENGTH: Final = b"\r\ncontent-length:"
+_LENGTH_CHARS_MAX: Final = 10
+
 _HELD_BYTES_MAX: Final = 256 << 10
 """What is held for a reader that has not begun to follow; then reading pauses."""
 
@@ -77,6 +81,7 @@ class Exchange(asyncio.Protocol):
     def __init__(self, pool: "Pool") -> None:
         self._pool = pool
         self._loop = asyncio.get_running_loop()
+        self._between = False
         self._parser = httptools.HttpResponseParser(self)
         self._transport: asyncio.Transport = cast(asyncio.Transport, None)
         self._lost = False
@@ -84,6 +89,8 @@ class Exchange(asyncio.Protocol):
         self.deadline = 0.0
         self.idle = False
         self.used_before = False
+        self._parsed = False
+        """Whether the parser is in the middle of a message."""
         self._begin()
 
     def _begin(self) -> None:
@@ -196,12 +203,15 @@ class Exchange(asyncio.Protocol):
         if self.idle:
             self.abort()  # nobody asked
             return
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserError:
-            self._fail(EngineNonsense("the engine's answer is not HTTP", answered=self._answered))
-            self.abort()
-            return
+        if not (self._take_chunk(data) if self._between else self._take_whole(data)):
+            try:
+                self._parser.feed_data(data)
+            except httptools.HttpParserError:
+                self._fail(EngineNonsense("the engine's answer is not HTTP", answered=self._answered))
+                self.abort()
+                return
+            if self._between and not data.endswith(b"\r\n"):
+                self._between = False  # the beginning of the next chunk's length has come
         if self._answered and not self._half_closed:
             self.deadline = self._loop.time() + self._pool.timeouts.gap_seconds
         if self._sink is not None:
@@ -222,10 +232,54 @@ class Exchange(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._lose()
 
+    # What needs no parser: most of what comes, at a fifth of the cost.
+
+    def _take_whole(self, data: bytes) -> bool:
+        """Takes a plain answer that has come in one piece, between two messages; False for all else."""
+        if self._parsed or self.status or not self._limit or not data.startswith(_PLAIN):
+            return False
+        end = data.find(b"\r\n\r\n")
+        head = data[:end].lower()
+        at = head.find(_LENGTH)
+        if end < 0 or at < 0 or b"\r\ntransfer-encoding:" in head or b"\r\nconnection:" in head:
+            return False
+        length = head[at + len(_LENGTH) :].partition(b"\r\n")[0].strip()
+        if not length.isdigit() or int(length) != len(data) - end - 4 or length == b"0":
+            return False
+        self.status = 200
+        self._chunks.append(data[end + 4 :])
+        self._held = len(data)
+        self._answered = self._complete = self._reusable = True
+        return True
+
+    def _take_chunk(self, data: bytes) -> bool:
+        """Takes one whole chunk, where the parser waits for one; False for all else."""
+        at = data.find(b"\r\n", 0, _LENGTH_CHARS_MAX)
+        if at <= 0 or not data[:at].isalnum():
+            return False
+        try:
+            length = int(data[:at], 16)
+        except ValueError:
+            return False
+        if not length or len(data) != at + length + 4 or data[-2:] != b"\r\n":
+            return False
+        self._chunks.append(data[at + 2 : -2])
+        self._held += length
+        return True
+
     # What the parser calls.
 
     def on_message_begin(self) -> None:
         """An answer begins, or another one after it, which nobody asked for."""
+        self._parsed = True
+
+    def on_chunk_header(self) -> None:
+        """A chunk's length has come."""
+        self._between = False
+
+    def on_chunk_complete(self) -> None:
+        """A chunk is whole: the next one's length is to come."""
+        self._between = True
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.headers[name.lower()] = value
@@ -240,6 +294,8 @@ class Exchange(asyncio.Protocol):
 
     def on_message_complete(self) -> None:
         self._answered = self._complete = self.status >= 200  # 1xx is a word on the way
+        self._between = False
+        self._parsed = not self._complete
         self._reusable = self._parser.should_keep_alive()  # the parser knows it here only
 
     # Within.

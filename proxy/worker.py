@@ -47,6 +47,9 @@ from proxy.settlement import SettledCalls
 from proxy.tokenizing import PromptCounter
 from proxy.upstream import Timeouts
 
+GC_THRESHOLDS = (20_000, 20, 20)
+"""Calls leave next to no cycles behind: looking for them at every 700 objects costs 2% and finds nothing."""
+
 _log = logging.getLogger("metergate.worker")
 
 
@@ -145,6 +148,7 @@ async def serve(settings: ProxySettings, worker: int, listener: socket.socket) -
         authenticator.ledger.on_turn.append(gauge.set)
         gc.collect()
         gc.freeze()  # what is here now stays: later collections need not look at it
+        gc.set_threshold(*GC_THRESHOLDS)
         await server.serve([listener])
         opening.raise_fault()
     finally:

@@ -139,38 +139,69 @@ def test_a_chunk_for_a_client_that_has_gone_is_dropped() -> None:
     assert DirectWriter(cycle).chunk(b"x") and cycle.transport.writes == []
 
 
-LINES = [(b"content-type", b"application/json"), (b"content-length", b"2")]
+LINES = b"content-type: application/json\r\ncontent-length: 2\r\n"
+HEAD_200 = b"HTTP/1.1 200 OK\r\ndate: today\r\n" + LINES
 
 
 def test_a_whole_answer_is_written_once_and_ends_the_cycle() -> None:
     """A cycle left open after its answer: the connection would never serve its next request."""
     cycle: Any = Cycle()
-    assert DirectWriter(cycle).whole(200, LINES, b"{}")
-    assert cycle.transport.writes == [
-        b"HTTP/1.1 200 OK\r\ndate: today\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}"
-    ]
+    DirectWriter(cycle).whole(200, LINES, b"{}")
+    assert cycle.transport.writes == [HEAD_200 + b"\r\n{}"]
     assert cycle.response_started and cycle.response_complete and cycle.responses == 1
     assert cycle.message_event.is_set() and not cycle.waiting_for_100_continue
+    assert not cycle.transport.is_closing()
 
 
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        lambda cycle: setattr(cycle, "keep_alive", False),
-        lambda cycle: setattr(cycle, "response_started", True),
-        lambda cycle: setattr(cycle.flow, "write_paused", True),
-        lambda cycle: cycle.scope.update(method="HEAD"),
-    ],
-)
-def test_a_whole_answer_is_left_to_send_where_more_is_to_be_done(spoil: Any) -> None:
-    """`connection: close` forgotten, a HEAD answered with a body, two answers to one request."""
+def test_the_date_is_of_now() -> None:
+    """Lines kept from another second, or from another server in this process."""
+    for day in (b"monday", b"tuesday"):
+        cycle: Any = Cycle()
+        cycle.default_headers = [(b"date", day)]
+        DirectWriter(cycle).whole(200, LINES, b"{}")
+        assert b"\r\ndate: " + day + b"\r\n" in cycle.transport.writes[0]
+
+
+def test_the_last_answer_of_a_connection_says_so_and_closes_it() -> None:
+    """`connection: close` forgotten: the client sends its next request into a closed connection."""
     cycle: Any = Cycle()
-    spoil(cycle)
-    assert not DirectWriter(cycle).whole(200, LINES, b"{}")
-    assert cycle.transport.writes == [] and not cycle.response_complete
+    cycle.keep_alive = False
+    DirectWriter(cycle).whole(200, LINES, b"{}")
+    assert cycle.transport.writes == [HEAD_200 + b"connection: close\r\n\r\n{}"]
+    assert cycle.transport.closed_after == 1
 
 
-def test_a_long_body_is_left_to_send() -> None:
+def test_a_head_is_answered_without_a_body() -> None:
+    """A body that the client takes for the beginning of its next answer."""
+    cycle: Any = Cycle()
+    cycle.scope["method"] = "HEAD"
+    DirectWriter(cycle).whole(200, LINES, b"{}")
+    assert cycle.transport.writes == [HEAD_200 + b"\r\n"]
+
+
+def test_a_long_body_is_not_copied() -> None:
     """160 MB of embeddings copied to stand behind 200 bytes of head."""
     cycle: Any = Cycle()
-    assert not DirectWriter(cycle).whole(200, LINES, b"x" * 100_000)
+    body = b"x" * 100_000
+    DirectWriter(cycle).whole(200, LINES, body)
+    assert cycle.transport.writes == [HEAD_200 + b"\r\n", body]
+    assert cycle.transport.writes[1] is body
+
+
+def test_nothing_is_written_to_a_client_that_has_gone() -> None:
+    cycle: Any = Cycle()
+    cycle.disconnected = True
+    DirectWriter(cycle).whole(200, LINES, b"{}")
+    DirectWriter(cycle).start(LINES)
+    assert cycle.transport.writes == [] and cycle.responses == 0
+
+
+def test_a_stream_begins_with_its_head() -> None:
+    cycle: Any = Cycle()
+    cycle.chunked_encoding = None
+    DirectWriter(cycle).start(b"content-type: text/event-stream\r\n")
+    assert cycle.response_started and not cycle.response_complete
+    assert DirectWriter(cycle).chunk(b"x")
+    head, chunk = cycle.transport.writes
+    assert b"transfer-encoding: chunked\r\n" in head and head.endswith(b"\r\n\r\n")
+    assert chunk == b"1\r\nx\r\n"

@@ -53,7 +53,7 @@ class PlayedAnswer:
         self.slow = False
         self.takes = asyncio.Event()
 
-    async def start_stream(self) -> None: ...
+    def start_stream(self) -> None: ...
 
     def part(self, data: bytes) -> Any:
         self.said += data
