@@ -287,16 +287,13 @@ class LeaseDesk:
     async def _turn_of(self, wishes: dict[Account, _Wished], returned: list[tuple[Account, int]]) -> None:
         """One transaction. Where it fails, nobody knows whether it was committed: it is `_unsure`."""
         sent_us = self.now_us()
+        asked = [Wish(account.key, least, most, need) for account, (least, need, most) in wishes.items()]
+        given = [Return(account.key, amount) for account, amount in returned]
+        holder_id, turn = self.holder_id, self._turn + 1
         try:
-            async with self._database.write() as session:
-                answer = await leases.exchange(
-                    session,
-                    self.holder_id,
-                    [Wish(account.key, least, most, need) for account, (least, need, most) in wishes.items()],
-                    [Return(account.key, amount) for account, amount in returned],
-                    sent_us,
-                    self._turn + 1,
-                )
+            answer = await self._database.transact(
+                lambda connection: leases.exchange(connection, holder_id, asked, given, sent_us, turn)
+            )
         except BaseException:
             self._unsure = ([account for account in wishes if account.rate is None], returned)
             self._on_exchange(False)
