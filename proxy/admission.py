@@ -30,7 +30,7 @@ from proxy.leasing import LeaseDesk, LeasesUnknown
 from proxy.plans import Need, Plan, PlanBook, Term
 from proxy.ratelimit_headers import RateStanding, rate_limit_headers
 
-ROUNDS_MAX: Final = 8
+ROUNDS_MAX: Final = 16
 """How often a call goes to the ledger before it is told to come again: others may take what it was given."""
 
 LIKELY_TOKENS: Final = 256
@@ -41,6 +41,11 @@ BYTES_PER_TOKEN: Final = 3
 
 FIRST_TOKENS: Final = 2 * MARGIN_TOKENS
 """Each choice of a stream begins with at least so many."""
+
+SOON_TOKENS: Final = 8 * BLOCK_TOKENS
+"""What a stream that the ledger is asked for brings along of each budget, for each choice, where there is
+plenty: five seconds of a fast one.
+"""
 
 LASTING_US: Final = 5_000_000
 """A failed exchange is made up for with the next; when they fail for so long, it is said."""
@@ -381,10 +386,14 @@ class _Taking:
         return self._now_us < term.account.retry_us
 
     def wishes(self) -> list[tuple[Account, int, int]]:
-        """What to ask the ledger for: what lacks, and for a budget in the clear also what is ahead."""
+        """What to ask the ledger for: what lacks, and what is ahead for a stream: its first seconds are more
+        than its first hold, and demand knows nothing of them yet.
+        """
         wishes = []
+        soon = self.call.choices * SOON_TOKENS if self.call.stream else 0
         for term in self.short():
-            account = term.account
-            least = term.first_amount(self.need) - account.available
-            wishes.append((account, least, least + account.target))
+            least = term.first_amount(self.need) - term.account.available
+            wishes.append(
+                (term.account, least, least + (soon * term.per_completion if term.is_budget else 0))
+            )
         return wishes

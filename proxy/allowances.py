@@ -11,6 +11,8 @@ Rules:
   is taken until it is back.
 - Units of a rate wait for their use no longer than `Rate.life_us`; what is then left, and what a call held
   and did not use, goes `back`. What it used beyond its hold is a debt: a negative `back`.
+- Far from the limit a block of a consumable lasts for seconds, so that no call and no stream waits for the
+  ledger; near it a block shrinks, and what is too much goes back: nobody sits on the rest.
 - While the ledger is away, a call of a tenant that fails open goes alone (`go_alone`): of a rate and of slots
   this worker then has the whole for itself, by its own count; of a consumable the lease is overdrawn, and
   what the call used beyond it is charged to nobody and posted all the same.
@@ -34,13 +36,34 @@ IDLE_US: Final = 240_000
 """An allowance that nothing was taken from for so long goes back: within half a second, a tick included."""
 
 AHEAD_US: Final = 2_000_000
-"""A block is what recent demand takes in this time; it is renewed when a quarter is left."""
+"""Near the limit a block is what recent demand takes in this time; it is renewed when a quarter is left."""
+
+FAR_US: Final = 10_000_000
+"""The same far from it. It is renewed when half is left: that lasts for as long as an answer of the ledger is
+waited for (`proxy.leasing.PATIENCE_SECONDS`), so none comes too late for a running stream.
+"""
+
+PLENTY: Final = 16
+"""Far from the limit: a block is at most this fraction of what was free when the ledger was last asked."""
+
+LITTLE: Final = 64
+"""An allowance of at most this fraction of what is free idles as long as a call runs: streams that began
+together take their blocks together, and nothing for seconds in between.
+"""
+
+TOLD_US: Final = 5_000_000
+"""What the ledger has told of the rest is believed so long, by who holds a block of that kind."""
 
 BUSY_US: Final = 100_000
 """How long a shortage that others' holds make is remembered: they may come back at any moment."""
 
 HANDOVER_US: Final = 10_000
 """What units of a rate get to reach the calls that wait for them, however late the ledger's answer was."""
+
+SLOTS_AHEAD: Final = 8
+"""So many slots are in hand where there is plenty, or a quarter of those in use: for calls that come while
+others wait.
+"""
 
 SLOT_TENURE_US: Final = 500_000
 """How long a worker hands a scarce slot from call to call before it lets other workers have it."""
@@ -66,6 +89,7 @@ class Account:
         "__weakref__",
         "_demand",
         "_expires_us",
+        "_heard_us",
         "_held_since_us",
         "_pace",
         "_taken",
@@ -117,11 +141,13 @@ class Account:
         self._unspent: int | None = None
         self._expires_us = 0
         self._demand = 0.0  # units per second, lately
-        self._pace = limit.max_value / 60  # the same over some seconds; of a rate, all of it at first
+        self._pace = limit.max_value / 60 if self.rate else 0.0
+        """The same over some seconds; of a rate, all of it at first."""
         self._taken = 0
         self._touched_us = 0
         self._held_since_us = 0
-        self._waiting: dict[Callable[[], None], None] = {}
+        self._heard_us = 0  # when the ledger last told the balance
+        self._waiting: dict[Callable[[], None], int] = {}
 
     # For calls.
 
@@ -201,9 +227,16 @@ class Account:
             self.available += granted
         self.take(amount, now_us)
 
-    def await_grant(self, then: Callable[[], None]) -> None:
-        """`then` is called when the next answer grants something: before it could idle away."""
-        self._waiting[then] = None
+    def await_grant(self, then: Callable[[], None], lacks: int) -> None:
+        """`then` is called when the next answer grants something: before it could idle away. `lacks`: how
+        much it would take.
+        """
+        self._waiting[then] = lacks
+
+    @property
+    def awaited(self) -> int:
+        """What all who wait for a grant would take."""
+        return sum(self._waiting.values())
 
     def tell_retry_us(self, amount: int, now_us: int) -> int:
         """When a refused call of a rate should come again: each one told a later turn than the last, so that
@@ -258,7 +291,7 @@ class Account:
         if grant.is_gone:
             self.is_gone, self.balance = True, None
             return
-        self.balance, self.is_alone = grant.balance, False
+        self.balance, self.is_alone, self._heard_us = grant.balance, False, now_us
         if self.rate is not None:
             assert grant.tat_us is not None, grant
             self.tat_us = grant.tat_us - ledger_ahead_us
@@ -300,36 +333,68 @@ class Account:
         if self.is_gone:
             self.available = self.back = 0
             return 0
-        idle_us = now_us - self._touched_us
+        is_idle = now_us - self._touched_us >= IDLE_US and not self._is_kept
         if self.rate is not None and now_us > self._expires_us:
             self._drop()
-        elif idle_us >= IDLE_US or now_us >= self.until_us:
+        elif is_idle or now_us >= self.until_us:
             self._demand = 0.0
             self._drop()
         elif self.nature is LimitNature.SLOTS and self._is_scarce and self._tenure_over(now_us):
             self._drop()
-        if now_us < self.retry_us or (idle_us >= IDLE_US and not self.debt):
+        if now_us < self.retry_us or (is_idle and not self.debt):
             return 0
-        target = self.target
-        return target - self.available if self.debt or self.available < target // 4 else 0
+        near, target = self._near, self.target
+        if self.debt or self.available < (target // 2 if target > near else target // 4):
+            return target - self.available
+        if self.nature is not LimitNature.CONSUMABLE:
+            return 0
+        if self.available > 2 * target and self._is_part(PLENTY // 2):
+            self.back += self.available - target
+            self.available = target
+        is_old = now_us - self._heard_us >= TOLD_US
+        return max(1, target - self.available) if is_old and self.available > near else 0
 
     def top_up(self, now_us: int) -> int:
         """How much to ask for where the ledger is asked for others anyway: more of a block than a quarter is
         gone.
         """
-        if now_us < self.retry_us or now_us - self._touched_us >= IDLE_US or self.is_gone:
+        if now_us < self.retry_us or self.is_gone:
+            return 0
+        if now_us - self._touched_us >= IDLE_US and not self._is_kept:
             return 0
         target = self.target
         return target - self.available if self.available * 4 < target * 3 else 0
 
     @property
     def target(self) -> int:
-        """How much recent demand would use up of one block. Before it is measured, a block doubles what was
-        taken since the last tick."""
+        """How much one block should be. Before demand is measured, it doubles what was taken since the last
+        tick.
+        """
+        near = self._near
+        if self.rate is not None or self.balance is None:
+            return near
         if self.nature is LimitNature.SLOTS:
-            return 0  # what comes back is enough; more is asked for when it is needed
+            return min(max(SLOTS_AHEAD, self.in_use // 4), self.balance.free // PLENTY)
+        far = int(max(self._pace, self._demand) * (FAR_US / 1_000_000))
+        return max(near, min(far, self.balance.free // PLENTY))
+
+    @property
+    def _near(self) -> int:
+        """What recent demand takes in the least time that a block should last."""
+        if self.nature is LimitNature.SLOTS:
+            return 0  # what comes back is enough
         span_us = AHEAD_US if self.rate is None else self.rate.life_us
         return max(self._taken, int(self._demand * span_us / 1_000_000))
+
+    @property
+    def _is_kept(self) -> bool:
+        """Whether it may idle."""
+        is_running = self.in_use > 0 and self.available > 0
+        return is_running and self.nature is LimitNature.CONSUMABLE and not self._is_part(LITTLE)
+
+    def _is_part(self, of: int) -> bool:
+        """Whether what we have is more than such a fraction of what is left for everybody else."""
+        return self.balance is None or self.available * of > self.balance.free
 
     @property
     def debt(self) -> int:

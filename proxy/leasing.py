@@ -41,6 +41,9 @@ PROBE_SECONDS: Final = 0.25
 CALM_HEARTBEAT_S: Final = 30.0
 """How often a worker without slots says that it lives: nobody takes its other leases for ten minutes."""
 
+LATE_FADES: Final = 0.9
+"""What is remembered of a late answer at each that comes in time."""
+
 RETRY_SECONDS: Final = 0.5
 EVERYTHING: Final = 1 << 62
 """A return of so much is one of all that the holder has."""
@@ -87,6 +90,8 @@ class LeaseDesk:
         self._failed_until_us = 0
         self._begun_us = 0
         """When the exchange that is under way began; 0: none is."""
+        self.late_s = 0.0
+        """How long the ledger's answers lately took at the most."""
         self.away_since_us = 0
         """Since when the ledger grants nothing; 0: it does."""
         self._seen_us = 0
@@ -266,6 +271,9 @@ class LeaseDesk:
             if debt := account.debt:
                 least, need, most = wishes.get(account, _NONE)
                 wishes[account] = (least, max(need, debt), max(most, debt))
+        for account, (least, need, most) in wishes.items():
+            ahead = need + account.target if need else 0
+            wishes[account] = (least, need, max(most, ahead, account.awaited))
         returned = [
             (account, account.back) for account in self._active if account.back and not account.is_gone
         ]
@@ -301,6 +309,7 @@ class LeaseDesk:
         self._on_exchange(True)
         self._turn += 1
         now_us = self.now_us()
+        self.late_s = max((now_us - sent_us) / 1e6, self.late_s * LATE_FADES)
         self._seen_us, silent_us = now_us, self._silent_us
         is_doubtful = silent_us > leases.SLOTS_LOST_S * 1e6 and self._has_slots
         ahead_us = answer.now_us - sent_us
