@@ -238,9 +238,10 @@ class _Taking:
         if plan.counts_tokens:
             prompt = bounds.prompt_tokens_max(call, body_bytes, context_tokens)
             self._know(prompt, 0)
-            likely = self._wanted if bounds.is_bounded(call) else LIKELY_TOKENS * call.choices
-            self.need.likely_prompt_tokens = -(-prompt // BYTES_PER_TOKEN)
-            self.need.likely_completion_tokens = min(self._wanted, likely)
+            if plan.guesses_tokens:
+                likely = self._wanted if bounds.is_bounded(call) else LIKELY_TOKENS * call.choices
+                self.need.likely_prompt_tokens = -(-prompt // BYTES_PER_TOKEN)
+                self.need.likely_completion_tokens = min(self._wanted, likely)
 
     def _know(self, prompt: int, prompt_min: int) -> None:
         """The bounds that follow from the prompt's length: at most `prompt`, at least `prompt_min`."""
@@ -272,14 +273,22 @@ class _Taking:
     def take(self) -> Hold | None:
         """All or nothing."""
         now_us = self._now_us = self._desk.now_us()
-        need, hard = self.need, self._plan.hard
+        need, terms = self.need, self._plan.hard
         amounts = []
-        for term in hard:
+        for term in terms:
             amount = term.first_amount(need)
             if not term.account.can_take(amount, now_us):
                 return None
             amounts.append(amount)
-        terms = list(hard)
+        if self._plan.soft:
+            terms = self._with_soft(amounts, now_us)
+        for term, amount in zip(terms, amounts, strict=True):
+            term.account.take(amount, now_us)
+        return self._holding(terms, amounts)
+
+    def _with_soft(self, amounts: list[int], now_us: int) -> tuple[Term, ...]:
+        """The hard terms, and the soft ones that have what the call needs: adds their amounts."""
+        need, terms = self.need, list(self._plan.hard)
         for term in self._plan.soft:
             amount = term.first_amount(need)
             if term.account.can_take(amount, now_us):
@@ -287,9 +296,7 @@ class _Taking:
                 amounts.append(amount)
             elif term.account.shortage(amount, now_us) is Shortage.UNKNOWN:
                 self._desk.ask(term.account, amount, amount)
-        for term, amount in zip(terms, amounts, strict=True):
-            term.account.take(amount, now_us)
-        return self._holding(terms, amounts)
+        return tuple(terms)
 
     def take_alone(self) -> Hold | Term:
         """All or nothing without the ledger, out of our hands where they suffice; the term that forbids
@@ -302,7 +309,7 @@ class _Taking:
                 if term.per_completion and term.account.balance:
                     room = term.account.balance.unspent - term.amount(need.prompt_tokens, 0)
                     need.completion_tokens = min(need.completion_tokens, room // term.per_completion)
-        terms = list(self._plan.hard)
+        terms = self._plan.hard
         amounts = [term.first_amount(need) for term in terms]
         alone = [
             not term.account.can_take(amount, now_us) for term, amount in zip(terms, amounts, strict=True)
@@ -317,13 +324,14 @@ class _Taking:
                 term.account.take(amount, now_us)
         return self._holding(terms, amounts)
 
-    def _holding(self, terms: list[Term], amounts: list[int]) -> Hold:
+    def _holding(self, terms: tuple[Term, ...], amounts: list[int]) -> Hold:
         """The hold of what was taken; the desk looks at its accounts from now on."""
         for term in terms:
             if not term.account.is_watched:
                 self._desk.watch(term.account)
         hold = Hold(self._desk, self._plan, terms, amounts)
-        self._finish(hold)
+        if self.call.stream or self.is_exact:
+            self._finish(hold)
         return hold
 
     def _finish(self, hold: Hold) -> None:

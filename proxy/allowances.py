@@ -91,6 +91,7 @@ class Account:
         "_expires_us",
         "_heard_us",
         "_held_since_us",
+        "_is_slots",
         "_pace",
         "_taken",
         "_touched_us",
@@ -116,6 +117,7 @@ class Account:
     def __init__(self, limit: Limit, key: BalanceKey, until_us: int) -> None:
         self.key: Final = key
         self.nature: Final = limit.nature
+        self._is_slots: Final = self.nature is LimitNature.SLOTS
         self.until_us: Final = until_us
         """When its window ends."""
         self.limit = limit
@@ -180,10 +182,12 @@ class Account:
         Of a consumable what is covered leaves our hands for good: its posting takes it from the lease.
         """
         self.in_use -= held
-        if self.nature is LimitNature.SLOTS:
+        if self._is_slots:
             self.available += held
             return 0
         if self.rate is not None:
+            if held == actual:
+                return 0
             if not self.is_alone:
                 self.back += held - actual
             elif actual > held:
@@ -191,8 +195,9 @@ class Account:
             else:
                 self.tat_us = self.rate.given_back(self.tat_us, held - actual)
             return 0
-        covered = max(0, min(actual, held + self.available))
-        self.available += held - covered
+        room = held + self.available
+        covered = actual if actual <= room else max(0, room)
+        self.available = room - covered
         return covered
 
     def shortage(self, amount: int, now_us: int) -> Shortage:
@@ -264,14 +269,17 @@ class Account:
     def remaining(self, now_us: int) -> int:
         """What could still be taken now: in our hands, or free when the ledger was last asked."""
         if self.rate is not None:
-            return min(self.rate.burst, self.rate.free(self.tat_us, now_us) + max(0, self.available))
+            free = self.rate.free(self.tat_us, now_us) + max(0, self.available)
+            return free if free < self.rate.burst else self.rate.burst
         return self.available + (self.balance.free if self.balance else 0)
 
     def reset_us(self, now_us: int) -> int:
         """How long until it is full again: a rate refills, a window ends, slots say 0."""
         if self.rate is not None:
+            if self.tat_us <= now_us:
+                return 0
             return max(0, self.tat_us - now_us - self.rate.cost_us(max(0, self.available)))
-        return 0 if self.nature is LimitNature.SLOTS else self.until_us - now_us
+        return 0 if self._is_slots else self.until_us - now_us
 
     # For the exchange.
 

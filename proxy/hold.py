@@ -152,10 +152,9 @@ class Hold:
         self._is_over = True
         charges = []
         for term, amount in zip(self._terms, self._amounts, strict=True):
-            covered = term.account.settle(amount, term.actual(usage))
-            if covered:
-                key = term.account.key
-                charges.append(Charge(key.limit_id, key.end_user, key.window_us, covered))
+            account = term.account
+            if covered := account.settle(amount, term.actual(usage)):
+                charges.append(Charge(*account.key, covered))
         return tuple(charges)
 
     def release(self) -> None:

@@ -35,12 +35,22 @@ class Need:
 class Term:
     """What calls of one plan take of one account."""
 
-    __slots__ = ("account", "base", "is_budget", "limit", "per_completion", "per_prompt", "rates")
+    __slots__ = (
+        "_is_spend",
+        "account",
+        "base",
+        "is_budget",
+        "limit",
+        "per_completion",
+        "per_prompt",
+        "rates",
+    )
 
     def __init__(self, account: Account, rates: Rates | None) -> None:
         self.account: Final = account
         self.limit: Final = account.limit
         self.rates: Final = rates
+        self._is_spend: Final = self.limit.kind is LimitKind.SPEND
         self.base = self.per_prompt = self.per_completion = 0
         if self.limit.kind is LimitKind.TOKENS:
             self.per_prompt = self.per_completion = 1
@@ -63,6 +73,8 @@ class Term:
         Of a rate only what is likely: it is settled exactly, and may be in debt. A call larger than the
         whole burst needs a full bucket.
         """
+        if not self.per_prompt and not self.per_completion:
+            return self.base  # a burst is at least one
         if self.account.rate is None:
             tokens = need.prompt_tokens * self.per_prompt + need.completion_tokens * self.per_completion
             return self.base + tokens
@@ -71,9 +83,9 @@ class Term:
 
     def actual(self, usage: Usage) -> int:
         """What a settled call has used."""
-        if self.limit.kind is LimitKind.SPEND:
+        if self._is_spend:
             return 0 if self.rates is None else rate(usage, self.rates)
-        return self.base + usage.total_tokens * self.per_prompt
+        return usage.prompt_tokens + usage.completion_tokens if self.per_prompt else self.base
 
     @property
     def counts_tokens(self) -> bool:
@@ -84,7 +96,17 @@ class Term:
 class Plan:
     """The limits of one key's calls of one model by one end user."""
 
-    __slots__ = ("budgets", "counts_tokens", "hard", "principal", "requests", "soft", "tokens", "until_us")
+    __slots__ = (
+        "budgets",
+        "counts_tokens",
+        "guesses_tokens",
+        "hard",
+        "principal",
+        "requests",
+        "soft",
+        "tokens",
+        "until_us",
+    )
 
     def __init__(self, principal: Principal, hard: list[Term], soft: list[Term], until_us: int) -> None:
         self.principal: Final = principal
@@ -92,6 +114,10 @@ class Plan:
         self.soft: Final = tuple(soft)
         self.budgets: Final = tuple(term for term in hard if term.is_budget)
         self.counts_tokens: Final = any(term.counts_tokens for term in (*hard, *soft))
+        self.guesses_tokens: Final = any(
+            term.counts_tokens and term.account.nature is LimitNature.RATE for term in (*hard, *soft)
+        )
+        """Whether a rate counts them: what a call will likely have matters."""
         self.until_us: Final = until_us
         self.requests: Final = _shown(hard, LimitKind.REQUESTS)
         """The terms that `x-ratelimit-*-requests` and `-tokens` are about."""
