@@ -89,9 +89,12 @@ class Account:
         "__weakref__",
         "_demand",
         "_expires_us",
+        "_full",
         "_heard_us",
         "_held_since_us",
         "_is_slots",
+        "_last_us",
+        "_older",
         "_pace",
         "_taken",
         "_touched_us",
@@ -141,7 +144,9 @@ class Account:
         self.is_alone = False
         """The ledger is away, and this worker keeps the rate by itself."""
         self._unspent: int | None = None
-        self._expires_us = 0
+        self._expires_us = 0  # of a rate: when the oldest units are to go back,
+        self._last_us = 0  # and the newest
+        self._older = self._full = 0  # how many are of another grant than the last, of how many then
         self._demand = 0.0  # units per second, lately
         self._pace = limit.max_value / 60 if self.rate else 0.0
         """The same over some seconds; of a rate, all of it at first."""
@@ -158,7 +163,7 @@ class Account:
         if self.is_gone:
             return True
         if self.rate is not None and now_us > self._expires_us:
-            self._drop()
+            self._expire(now_us)
         return self.available >= amount or amount == 0
 
     def take(self, amount: int, now_us: int) -> None:
@@ -303,10 +308,11 @@ class Account:
         if self.rate is not None:
             assert grant.tat_us is not None, grant
             self.tat_us = grant.tat_us - ledger_ahead_us
-            self._expires_us = max(sent_us + self.rate.life_us, now_us + HANDOVER_US)
         if grant.granted > 0:
             if self.available == 0 and self.in_use == 0:
                 self._held_since_us = now_us
+            if self.rate is not None:
+                self._renew(grant.granted, max(sent_us + self.rate.life_us, now_us + HANDOVER_US), now_us)
             self.available += grant.granted
             if asked > 0:
                 self._touched_us = now_us
@@ -343,7 +349,7 @@ class Account:
             return 0
         is_idle = now_us - self._touched_us >= IDLE_US and not self._is_kept
         if self.rate is not None and now_us > self._expires_us:
-            self._drop()
+            self._expire(now_us)
         elif is_idle or now_us >= self.until_us:
             self._demand = 0.0
             self._drop()
@@ -351,6 +357,8 @@ class Account:
             self._drop()
         if now_us < self.retry_us or (is_idle and not self.debt):
             return 0
+        if self.rate is not None:
+            return self._renewal(now_us)
         near, target = self._near, self.target
         if self.debt or self.available < (target // 2 if target > near else target // 4):
             return target - self.available
@@ -415,6 +423,33 @@ class Account:
             return True
         nothing = self.available == self.in_use == self.back == self._taken == 0
         return nothing and (now_us >= self.until_us or now_us - self._touched_us > 60_000_000)
+
+    def _renewal(self, now_us: int) -> int:
+        """How much to ask for of a rate: so early that no call waits for the answer."""
+        target = self._near
+        left = self.available if self._last_us > now_us + 3 * TICK_US // 2 else 0
+        return target - left if left < target // 2 else 0
+
+    def _renew(self, granted: int, expires_us: int, now_us: int) -> None:
+        """What is left of earlier grants keeps its time; it is used first."""
+        if now_us > self._expires_us:
+            self._expire(now_us)
+        self._older = self.available
+        self._full = self.available + granted
+        self._last_us = expires_us
+        if not self._older:
+            self._expires_us = expires_us
+
+    def _expire(self, now_us: int) -> None:
+        """Units of a rate that have waited for their use long enough go back."""
+        if now_us > self._last_us:
+            self._drop()
+            return
+        older = min(self.available, self._older - (self._full - self.available))
+        if older > 0:
+            self.available -= older
+            self.back += older
+        self._older, self._full, self._expires_us = 0, self.available, self._last_us
 
     def _drop(self) -> None:
         if self.available > 0:

@@ -180,7 +180,7 @@ class Calls:
         self.balance, _ = self.balance.posted(held=self.balance.leased, charged=used, actual=used)
         if units and not account.can_take(units, self.now_us):
             self.exchange(units - account.available, units - account.available + account.target)
-        if account.can_take(units, self.now_us):
+        if units and account.can_take(units, self.now_us):
             account.take(units, self.now_us)
             self.held = units
         else:
@@ -231,7 +231,6 @@ def test_plenty_idles_as_long_as_a_call_runs_and_no_longer() -> None:
             calls.exchange(0, wanted)
     assert account.available >= in_hand > 0
     calls.tick(0)
-    calls.tick(0)
     assert (account.available, account.in_use, account.back) == (0, 0, 0)
     assert calls.balance.leased == 0
 
@@ -243,6 +242,40 @@ def test_units_of_a_rate_outlive_no_second() -> None:
     assert account.can_take(50, NOW_US + 1_000_000)
     assert not account.can_take(1, NOW_US + 1_000_001)
     assert account.back == 50
+
+
+def test_a_rates_older_units_expire_before_its_newer_ones() -> None:
+    """Guards against units whose life is drawn out by those that are granted after them, and against newer
+    ones that are thrown away with the old.
+    """
+    account = an_account(a_limit(LimitKind.REQUESTS, LimitWindow.MINUTE, 600))
+    account.granted(Grant(50, None, NOW_US), 1, NOW_US, NOW_US, 0)
+    account.take(20, NOW_US)
+    later_us = NOW_US + 600_000
+    account.granted(Grant(10, None, NOW_US), 1, later_us, later_us, 0)
+    account.take(5, later_us)  # of the older
+    assert account.can_take(35, NOW_US + 1_000_000)
+    assert not account.can_take(11, NOW_US + 1_000_001)
+    assert (account.available, account.back) == (10, 25)
+    account.take(4, NOW_US + 1_000_001)
+    assert not account.can_take(1, later_us + 1_000_001)
+    assert (account.available, account.back) == (0, 31)
+
+
+def test_a_rate_is_renewed_before_its_units_expire() -> None:
+    """Guards against calls that wait for the ledger each second, on a rate with plenty left."""
+    account = an_account(a_limit(LimitKind.REQUESTS, LimitWindow.MINUTE, 600_000))
+    now_us, waited = NOW_US, 0
+    for turn in range(400):
+        now_us += TICK_US // 10
+        if not account.can_take(7, now_us):
+            waited += 1
+            account.granted(Grant(7 + account.target, None, now_us), 7, now_us, now_us, 0)
+        account.take(7, now_us)
+        account.settle(7, 7)
+        if turn % 10 == 9 and (wanted := account.tick(now_us)):
+            account.granted(Grant(wanted, None, now_us), 0, now_us, now_us, 0)
+    assert waited <= 5
 
 
 def test_a_rates_excess_is_a_debt_and_its_rest_comes_back() -> None:
