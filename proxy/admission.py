@@ -215,7 +215,6 @@ class _Taking:
         "_context_tokens",
         "_desk",
         "_first",
-        "_least",
         "_now_us",
         "_plan",
         "_wanted",
@@ -234,7 +233,7 @@ class _Taking:
         self.call = call
         self.is_exact = False
         self.need = Need()
-        self._first = self._least = self._wanted = 0
+        self._first = self._wanted = 0
         if plan.counts_tokens:
             prompt = bounds.prompt_tokens_max(call, body_bytes, context_tokens)
             self._know(prompt, 0)
@@ -249,9 +248,14 @@ class _Taking:
         choices, is_stream = self.call.choices, self.call.stream
         first = min(self._wanted, choices * (BLOCK_TOKENS + MARGIN_TOKENS)) if is_stream else self._wanted
         self._first = first
-        self._least = min(self._wanted, choices * (FIRST_TOKENS if is_stream else 1))
         self.need.prompt_tokens = prompt
         self.need.completion_tokens = first
+
+    @property
+    def _least(self) -> int:
+        """The shortest answer that is worth its beginning."""
+        call = self.call
+        return min(self._wanted, call.choices * (FIRST_TOKENS if call.stream else 1))
 
     def know_prompt(self, tokens: int | None) -> None:
         """The engine has told the prompt's length, or cannot."""
@@ -276,7 +280,7 @@ class _Taking:
         need, terms = self.need, self._plan.hard
         amounts = []
         for term in terms:
-            amount = term.first_amount(need)
+            amount = term.base if term.is_flat else term.first_amount(need)
             if not term.account.can_take(amount, now_us):
                 return None
             amounts.append(amount)

@@ -153,7 +153,8 @@ class Hold:
         charges = []
         for term, amount in zip(self._terms, self._amounts, strict=True):
             account = term.account
-            if covered := account.settle(amount, term.actual(usage)):
+            actual = term.base if term.is_flat else term.actual(usage)
+            if covered := account.settle(amount, actual):
                 charges.append(Charge(*account.key, covered))
         return tuple(charges)
 

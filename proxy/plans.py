@@ -40,6 +40,7 @@ class Term:
         "account",
         "base",
         "is_budget",
+        "is_flat",
         "limit",
         "per_completion",
         "per_prompt",
@@ -60,6 +61,8 @@ class Term:
             self.base = rates.request_micros * PICOS_PER_MICRO
             self.per_prompt = max(rates.input_micros_per_mtok, rates.cached_input_micros_per_mtok)
             self.per_completion = rates.output_micros_per_mtok
+        self.is_flat: Final = not self.counts_tokens
+        """Whether every call takes and uses `base`."""
         self.is_budget: Final = self.counts_tokens and account.nature is LimitNature.CONSUMABLE
         """Whether it can run out in the middle of an answer."""
 
@@ -73,8 +76,6 @@ class Term:
         Of a rate only what is likely: it is settled exactly, and may be in debt. A call larger than the
         whole burst needs a full bucket.
         """
-        if not self.per_prompt and not self.per_completion:
-            return self.base  # a burst is at least one
         if self.account.rate is None:
             tokens = need.prompt_tokens * self.per_prompt + need.completion_tokens * self.per_completion
             return self.base + tokens
@@ -83,9 +84,11 @@ class Term:
 
     def actual(self, usage: Usage) -> int:
         """What a settled call has used."""
+        if self.is_flat:
+            return self.base
         if self._is_spend:
             return 0 if self.rates is None else rate(usage, self.rates)
-        return usage.prompt_tokens + usage.completion_tokens if self.per_prompt else self.base
+        return usage.prompt_tokens + usage.completion_tokens
 
     @property
     def counts_tokens(self) -> bool:
