@@ -129,7 +129,8 @@ class Admission:
 
     def take(self, plan: Plan, call: Call, body_bytes: int) -> Hold | None:
         """Takes hold of what the call needs out of our own hands; None where they have too little."""
-        return self._taking(plan, call, body_bytes).take()
+        context_tokens = self._backends.context_tokens(call.model)
+        return _Taking(self._limits.desk, plan, call, body_bytes, context_tokens).take()
 
     async def obtain(self, plan: Plan, call: Call, body_bytes: int) -> tuple[Call, Hold]:
         """The same with the ledger's help; the call may come back with its answer capped.
@@ -137,7 +138,8 @@ class Admission:
         Where the ledger does not answer, the tenant's policy decides. Raises RateLimited, QuotaExhausted,
         LedgerUnavailable.
         """
-        taking = self._taking(plan, call, body_bytes)
+        context_tokens = self._backends.context_tokens(call.model)
+        taking = _Taking(self._limits.desk, plan, call, body_bytes, context_tokens)
         for _ in range(ROUNDS_MAX):
             if (hold := taking.take()) is not None:
                 return taking.call, hold
@@ -176,10 +178,6 @@ class Admission:
         """The headers that tell the app how much it may still do."""
         now_us = self._limits.desk.now_us()
         return rate_limit_headers(_standing(plan.requests, now_us), _standing(plan.tokens, now_us))
-
-    def _taking(self, plan: Plan, call: Call, body_bytes: int) -> "_Taking":
-        context = self._backends.context_tokens(call.model)
-        return _Taking(self._limits.desk, plan, call, body_bytes, context)
 
     def _error(self, taking: "_Taking", term: Term, reason: Shortage) -> ApiError:
         """What the client is told of the limit that stands in the way."""
@@ -228,7 +226,7 @@ class _Taking:
     ) -> None:
         self._desk = desk
         self._plan = plan
-        self._now_us = desk.now_us()
+        self._now_us = 0
         self._context_tokens = context_tokens
         self.call = call
         self.is_exact = False
@@ -281,7 +279,9 @@ class _Taking:
         amounts = []
         for term in terms:
             amount = term.base if term.is_flat else term.first_amount(need)
-            if not term.account.can_take(amount, now_us):
+            account = term.account
+            has_it = account.available >= amount and now_us <= account.expires_us
+            if not has_it and not account.can_take(amount, now_us):
                 return None
             amounts.append(amount)
         if self._plan.soft:

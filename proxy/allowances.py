@@ -27,7 +27,7 @@ from typing import Final
 from ledger.balance import Balance
 from ledger.gcra import Rate
 from ledger.lease_terms import BalanceKey, Grant
-from ledger.limits import Limit, LimitNature
+from ledger.limits import FOREVER_US, Limit, LimitNature
 
 TICK_US: Final = 250_000
 """How often demand is measured and idle allowances are looked for."""
@@ -88,7 +88,6 @@ class Account:
     __slots__ = (
         "__weakref__",
         "_demand",
-        "_expires_us",
         "_full",
         "_heard_us",
         "_held_since_us",
@@ -103,6 +102,7 @@ class Account:
         "available",
         "back",
         "balance",
+        "expires_us",
         "in_use",
         "is_alone",
         "is_gone",
@@ -144,7 +144,8 @@ class Account:
         self.is_alone = False
         """The ledger is away, and this worker keeps the rate by itself."""
         self._unspent: int | None = None
-        self._expires_us = 0  # of a rate: when the oldest units are to go back,
+        self.expires_us = FOREVER_US if self.rate is None else 0
+        """When the oldest units of a rate are to go back."""
         self._last_us = 0  # and the newest
         self._older = self._full = 0  # how many are of another grant than the last, of how many then
         self._demand = 0.0  # units per second, lately
@@ -162,7 +163,7 @@ class Account:
         """Whether `amount` can be taken now."""
         if self.is_gone:
             return True
-        if self.rate is not None and now_us > self._expires_us:
+        if now_us > self.expires_us:
             self._expire(now_us)
         return self.available >= amount or amount == 0
 
@@ -348,7 +349,7 @@ class Account:
             self.available = self.back = 0
             return 0
         is_idle = now_us - self._touched_us >= IDLE_US and not self._is_kept
-        if self.rate is not None and now_us > self._expires_us:
+        if now_us > self.expires_us:
             self._expire(now_us)
         elif is_idle or now_us >= self.until_us:
             self._demand = 0.0
@@ -432,13 +433,13 @@ class Account:
 
     def _renew(self, granted: int, expires_us: int, now_us: int) -> None:
         """What is left of earlier grants keeps its time; it is used first."""
-        if now_us > self._expires_us:
+        if now_us > self.expires_us:
             self._expire(now_us)
         self._older = self.available
         self._full = self.available + granted
         self._last_us = expires_us
         if not self._older:
-            self._expires_us = expires_us
+            self.expires_us = expires_us
 
     def _expire(self, now_us: int) -> None:
         """Units of a rate that have waited for their use long enough go back."""
@@ -449,7 +450,7 @@ class Account:
         if older > 0:
             self.available -= older
             self.back += older
-        self._older, self._full, self._expires_us = 0, self.available, self._last_us
+        self._older, self._full, self.expires_us = 0, self.available, self._last_us
 
     def _drop(self) -> None:
         if self.available > 0:

@@ -79,7 +79,8 @@ class LeaseDesk:
     ) -> None:
         self._database = database
         self._worker = worker
-        self._clock = now_us
+        self.now_us: Final = now_us
+        """The clock."""
         self._on_holder = on_holder
         self._on_exchange = on_exchange
         self._accounts: WeakValueDictionary[BalanceKey, Account] = WeakValueDictionary()
@@ -103,10 +104,6 @@ class LeaseDesk:
         """Which slots are ours."""
         self._tasks: list[asyncio.Task[None]] = []
         self.holder_id = ""
-
-    def now_us(self) -> int:
-        """The clock."""
-        return self._clock()
 
     async def start(self) -> None:
         """Registers the holder and begins to work. Raises DatabaseFault."""

@@ -25,18 +25,18 @@ def rate_limit_headers(requests: RateStanding | None, tokens: RateStanding | Non
     """The header lines of the tightest limit on requests and on tokens; none for a kind without a limit."""
     lines: Headers = []
     if requests is not None:
-        remaining = requests.remaining
+        limit, remaining, reset_us = requests
         lines = [
-            (b"x-ratelimit-limit-requests", b"%d" % requests.limit),
+            (b"x-ratelimit-limit-requests", b"%d" % limit),
             (b"x-ratelimit-remaining-requests", b"%d" % (remaining if remaining > 0 else 0)),
-            (b"x-ratelimit-reset-requests", go_duration(requests.reset_us)),
+            (b"x-ratelimit-reset-requests", go_duration(reset_us) if reset_us > 0 else b"0s"),
         ]
     if tokens is not None:
-        remaining = tokens.remaining
+        limit, remaining, reset_us = tokens
         lines += (
-            (b"x-ratelimit-limit-tokens", b"%d" % tokens.limit),
+            (b"x-ratelimit-limit-tokens", b"%d" % limit),
             (b"x-ratelimit-remaining-tokens", b"%d" % (remaining if remaining > 0 else 0)),
-            (b"x-ratelimit-reset-tokens", go_duration(tokens.reset_us)),
+            (b"x-ratelimit-reset-tokens", go_duration(reset_us) if reset_us > 0 else b"0s"),
         )
     return lines
 
