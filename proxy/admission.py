@@ -50,6 +50,11 @@ plenty: five seconds of a fast one.
 LASTING_US: Final = 5_000_000
 """A failed exchange is made up for with the next; when they fail for so long, it is said."""
 
+TOLD_US: Final = 1_000
+"""How long the headers of a plan are told again: less than a call takes, so that who calls one by one sees
+each of them counted.
+"""
+
 SLOT_RETRY_US: Final = 500_000
 """When to come again for a slot: nobody knows which running call will end first."""
 
@@ -175,9 +180,12 @@ class Admission:
         return taking.call, hold
 
     def headers(self, plan: Plan) -> Headers:
-        """The headers that tell the app how much it may still do."""
+        """The headers that tell the app how much it may still do, as it was at most TOLD_US ago."""
         now_us = self._limits.desk.now_us()
-        return rate_limit_headers(_standing(plan.requests, now_us), _standing(plan.tokens, now_us))
+        if not 0 <= now_us - plan.told_us < TOLD_US:
+            plan.told = rate_limit_headers(_standing(plan.requests, now_us), _standing(plan.tokens, now_us))
+            plan.told_us = now_us
+        return plan.told
 
     def _error(self, taking: "_Taking", term: Term, reason: Shortage) -> ApiError:
         """What the client is told of the limit that stands in the way."""

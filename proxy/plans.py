@@ -18,6 +18,7 @@ from ledger.money import PICOS_PER_MICRO, Rates, rate
 from ledger.principal import Principal
 from ledger.usage import Usage
 from proxy.allowances import Account
+from proxy.headers import Headers
 
 PLANS_MAX: Final = 20_000
 
@@ -108,6 +109,8 @@ class Plan:
         "requests",
         "soft",
         "tokens",
+        "told",
+        "told_us",
         "until_us",
     )
 
@@ -125,6 +128,9 @@ class Plan:
         self.requests: Final = _shown(hard, LimitKind.REQUESTS)
         """The terms that `x-ratelimit-*-requests` and `-tokens` are about."""
         self.tokens: Final = _shown(hard, LimitKind.TOKENS)
+        self.told: Headers = []
+        """What clients were told of these at `told_us`."""
+        self.told_us = 0
 
 
 class PlanBook:
