@@ -1,8 +1,8 @@
 """What this worker has on lease of each limit, and what it knows of the rest. Pure.
 
-Owns the arithmetic between two exchanges with the ledger: taking and putting back without I/O, how large the
-next block should be, what idles and goes back, and what a refusal lets us refuse without asking again. Knows
-neither the database nor calls. Times are microseconds; the clock is the caller's.
+Owns the arithmetic between two exchanges with the ledger: taking and putting back without I/O, how much to
+ask for, what idles and goes back, and what a refusal lets us refuse without asking again. Knows neither the
+database nor calls. Times are microseconds; the clock is the caller's.
 
 Rules:
 
@@ -11,8 +11,7 @@ Rules:
   is taken until it is back.
 - Units of a rate wait for their use no longer than `Rate.life_us`; what is then left, and what a call held
   and did not use, goes `back`. What it used beyond its hold is a debt: a negative `back`.
-- Far from the limit a block of a consumable lasts for seconds, so that no call and no stream waits for the
-  ledger; near it a block shrinks, and what is too much goes back: nobody sits on the rest.
+- A block is as large as `proxy.blocks` says. What is more than that near the limit goes back.
 - While the ledger is away, a call of a tenant that fails open goes alone (`go_alone`): of a rate and of slots
   this worker then has the whole for itself, by its own count; of a consumable the lease is overdrawn, and
   what the call used beyond it is charged to nobody and posted all the same.
@@ -28,6 +27,7 @@ from ledger.balance import Balance
 from ledger.gcra import Rate
 from ledger.lease_terms import BalanceKey, Grant
 from ledger.limits import FOREVER_US, Limit, LimitNature
+from proxy import blocks
 
 TICK_US: Final = 250_000
 """How often demand is measured and idle allowances are looked for."""
@@ -35,39 +35,14 @@ TICK_US: Final = 250_000
 IDLE_US: Final = 240_000
 """An allowance that nothing was taken from for so long goes back: within half a second, a tick included."""
 
-AHEAD_US: Final = 2_000_000
-"""Near the limit a block is what recent demand takes in this time; it is renewed when a quarter is left."""
-
-FAR_US: Final = 10_000_000
-"""The same far from it. It is renewed when half is left: that lasts for as long as an answer of the ledger is
-waited for (`proxy.leasing.PATIENCE_SECONDS`), so none comes too late for a running stream.
-"""
-
-PLENTY: Final = 16
-"""Far from the limit: a block is at most this fraction of what was free when the ledger was last asked."""
-
-LITTLE: Final = 64
-"""An allowance of at most this fraction of what is free idles as long as a call runs: streams that began
-together take their blocks together, and nothing for seconds in between.
-"""
-
-TOLD_US: Final = 5_000_000
-"""What the ledger has told of the rest is believed so long, by who holds a block of that kind."""
-
 BUSY_US: Final = 100_000
 """How long a shortage that others' holds make is remembered: they may come back at any moment."""
 
 HANDOVER_US: Final = 10_000
 """What units of a rate get to reach the calls that wait for them, however late the ledger's answer was."""
 
-SLOTS_AHEAD: Final = 8
-"""So many slots are in hand where there is plenty, or a quarter of those in use: for calls that come while
-others wait.
-"""
-
 SLOT_TENURE_US: Final = 500_000
 """How long a worker hands a scarce slot from call to call before it lets other workers have it."""
-
 
 WORKERS_MAX: Final = 16
 """How many workers are thought to share a rate, at most, when refused calls are told their turns."""
@@ -361,14 +336,14 @@ class Account:
         if self.rate is not None:
             return self._renewal(now_us)
         near, target = self._near, self.target
-        if self.debt or self.available < (target // 2 if target > near else target // 4):
+        if self.debt or self.available < blocks.low(target, near):
             return target - self.available
         if self.nature is not LimitNature.CONSUMABLE:
             return 0
-        if self.available > 2 * target and self._is_part(PLENTY // 2):
+        if self.available > 2 * target and blocks.is_part(self.available, blocks.PLENTY // 2, self.balance):
             self.back += self.available - target
             self.available = target
-        is_old = now_us - self._heard_us >= TOLD_US
+        is_old = now_us - self._heard_us >= blocks.TOLD_US
         return max(1, target - self.available) if is_old and self.available > near else 0
 
     def top_up(self, now_us: int) -> int:
@@ -391,27 +366,24 @@ class Account:
         if self.rate is not None or self.balance is None:
             return near
         if self.nature is LimitNature.SLOTS:
-            return min(max(SLOTS_AHEAD, self.in_use // 4), self.balance.free // PLENTY)
-        far = int(max(self._pace, self._demand) * (FAR_US / 1_000_000))
-        return max(near, min(far, self.balance.free // PLENTY))
+            return blocks.slots(self.in_use, self.balance)
+        return blocks.consumable(near, max(self._pace, self._demand), self.balance)
 
     @property
     def _near(self) -> int:
         """What recent demand takes in the least time that a block should last."""
         if self.nature is LimitNature.SLOTS:
             return 0  # what comes back is enough
-        span_us = AHEAD_US if self.rate is None else self.rate.life_us
-        return max(self._taken, int(self._demand * span_us / 1_000_000))
+        span_us = blocks.AHEAD_US if self.rate is None else self.rate.life_us
+        return max(self._taken, blocks.lasting(self._demand, span_us))
 
     @property
     def _is_kept(self) -> bool:
         """Whether it may idle."""
         is_running = self.in_use > 0 and self.available > 0
-        return is_running and self.nature is LimitNature.CONSUMABLE and not self._is_part(LITTLE)
-
-    def _is_part(self, of: int) -> bool:
-        """Whether what we have is more than such a fraction of what is left for everybody else."""
-        return self.balance is None or self.available * of > self.balance.free
+        if not is_running or self.nature is not LimitNature.CONSUMABLE:
+            return False
+        return not blocks.is_part(self.available, blocks.LITTLE, self.balance)
 
     @property
     def debt(self) -> int:
