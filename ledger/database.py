@@ -16,7 +16,7 @@ ledger.errors.DatabaseFault; what the caller raises inside passes through as it 
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -28,6 +28,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
 from ledger import schema
+from ledger.direct import Connection as Direct
+from ledger.direct import OnPostgresql, SqliteThread
 from ledger.errors import DatabaseFault, DatabaseUnavailable, DatabaseUnusable, SchemaBehind
 
 SQLITE_VERSION_MIN: Final = (3, 35, 0)  # RETURNING
@@ -45,6 +47,7 @@ POOL_SIZE: Final = 5
 T = TypeVar("T")
 
 _WRITES: Final = "metergate_writes"
+_PRAGMAS: Final = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON")
 
 # Messages of SQLite that will not go away by themselves.
 _UNUSABLE: Final = ("not a database", "unable to open", "readonly", "malformed", "authorization denied")
@@ -72,6 +75,7 @@ class Database:
         self._writing = self._engine.execution_options(**{_WRITES: True})
         # SQLite has one writer: waiting here is fair and quick, waiting in SQLite's busy handler is neither.
         self._writer_turn = asyncio.Lock()
+        self._thread = SqliteThread(self.url.database or "", SQLITE_BUSY_S, _PRAGMAS)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
@@ -104,6 +108,34 @@ class Database:
             async with self._session(self._writing, commit=True) as session:
                 yield session
 
+    async def transact(self, work: Callable[[Direct], Coroutine[Any, Any, T]]) -> T:
+        """One transaction like `write`'s that costs little: see ledger/direct.py. `work` may wait for nothing
+        but its connection. Raises DatabaseFault.
+        """
+        if self.is_sqlite:
+            try:
+                async with self._writer_turn:
+                    return await self._thread.transact(work)
+            except (sqlite3.OperationalError, sqlite3.DatabaseError) as error:
+                if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
+                    raise
+                raise self._fault(error) from error
+        try:
+            async with self._writing.connect() as connection:
+                driver: Any = (await connection.get_raw_connection()).driver_connection
+                try:
+                    async with driver.transaction():
+                        return await work(OnPostgresql(driver))
+                except (OSError, asyncio.CancelledError):
+                    await connection.invalidate()  # nobody knows what is still under way on it
+                    raise
+        except (SQLAlchemyError, OSError, _Silent) as error:
+            raise self._fault(error) from error
+        except Exception as error:
+            if _is_drivers(error):
+                raise self._fault(error) from error
+            raise
+
     async def upgrade(self) -> None:
         """Bring the schema to this code's head, creating the SQLite file and its folder. Raises
         DatabaseFault.
@@ -126,6 +158,7 @@ class Database:
 
     async def close(self) -> None:
         """Close every connection."""
+        await self._thread.close()
         await self._engine.dispose()
 
     @property
@@ -230,6 +263,13 @@ def _is_callers(error: BaseException) -> bool:
     return type(error).__name__ in ("IntegrityError", "ProgrammingError", "DataError")
 
 
+def _is_drivers(error: Exception) -> bool:
+    """asyncpg's own errors, but for those of a statement."""
+    state: str | None = getattr(error, "sqlstate", None)
+    is_callers = state is not None and state[:2] in ("22", "23", "42") and state not in _NOT_OURS
+    return type(error).__module__.startswith("asyncpg") and not is_callers
+
+
 def _read_options(is_sqlite: bool) -> dict[str, Any]:
     return {} if is_sqlite else {"isolation_level": "REPEATABLE READ", "postgresql_readonly": True}
 
@@ -251,7 +291,7 @@ def _sqlite_engine(url: URL, pool_size: int) -> AsyncEngine:
     @event.listens_for(engine.sync_engine, "connect")
     def _prepare(connection: Any, _record: Any) -> None:
         cursor = connection.cursor()
-        for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON"):
+        for pragma in _PRAGMAS:
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 

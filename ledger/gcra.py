@@ -46,7 +46,9 @@ class Rate:
 
     def free(self, tat_us: int, now_us: int) -> int:
         """How many units can be granted now."""
-        room_us = self.tolerance_us - max(0, tat_us - now_us)
+        if tat_us <= now_us:
+            return self.capacity
+        room_us = self.tolerance_us - (tat_us - now_us)
         return 0 if room_us <= 0 else min(self.capacity, room_us * self.per_minute // MINUTE_US)
 
     def granted(self, tat_us: int, now_us: int, least: int, most: int) -> tuple[int, int]:

@@ -9,8 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import CursorResult
-from sqlalchemy.ext.asyncio import AsyncConnection
+from ledger.direct import Connection, Result
 
 
 class Statement:
@@ -43,20 +42,20 @@ class Statement:
         )
 
     async def read(
-        self, connection: AsyncConnection, rows: Sequence[tuple[Any, ...]], *further: Any
+        self, connection: Connection, rows: Sequence[tuple[Any, ...]], *further: Any
     ) -> list[tuple[Any, ...]]:
         """Run it over at least one row; what it returns."""
         return [tuple(row) for row in await self._run(connection, rows, further)]
 
-    async def change(
-        self, connection: AsyncConnection, rows: Sequence[tuple[Any, ...]], *further: Any
-    ) -> int:
-        """Run it over at least one row; how many rows it changed."""
+    async def change(self, connection: Connection, rows: Sequence[tuple[Any, ...]], *further: Any) -> int:
+        """Run it over at least one row; how many rows it changed, on a connection that counts them: one of
+        ledger/direct.py counts what is returned.
+        """
         return (await self._run(connection, rows, further)).rowcount
 
     async def _run(
-        self, connection: AsyncConnection, rows: Sequence[tuple[Any, ...]], further: tuple[Any, ...]
-    ) -> CursorResult[Any]:
+        self, connection: Connection, rows: Sequence[tuple[Any, ...]], further: tuple[Any, ...]
+    ) -> Result:
         assert rows
         if connection.dialect.name == "postgresql":
             columns = (list(column) for column in zip(*rows, strict=True))

@@ -11,8 +11,7 @@ lease is touched only by who has its balance locked. Balances that lack are made
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
-from sqlalchemy.ext.asyncio import AsyncConnection
-
+from ledger.direct import Connection
 from ledger.given import Statement
 from ledger.lease_terms import BalanceKey
 from ledger.limit_rows import limit_of, selected
@@ -89,7 +88,7 @@ _LEASES_OF: Final = Statement(
 _GRANT: Final = Statement(
     "UPDATE limit_balance AS b SET leased = b.leased + given.change FROM {given}"
     f" WHERE {_same('b')} AND b.leased + given.change >= 0"
-    " AND (given.change <= 0 OR b.used + b.leased + given.change <= given.max_value)",
+    " AND (given.change <= 0 OR b.used + b.leased + given.change <= given.max_value) RETURNING 1",
     {**_KEY, "change": "numeric", "max_value": "numeric"},
 )
 _GIVE_BACK: Final = Statement(
@@ -155,18 +154,18 @@ _GIVE_UP: Final = Statement(
 )
 
 
-def _is_postgresql(connection: AsyncConnection) -> bool:
+def _is_postgresql(connection: Connection) -> bool:
     return connection.dialect.name == "postgresql"
 
 
-async def now(connection: AsyncConnection, now_us: int) -> int:
+async def now(connection: Connection, now_us: int) -> int:
     """The ledger's clock: PostgreSQL's own, or the caller's on SQLite."""
     if _is_postgresql(connection):
         return int((await connection.exec_driver_sql(f"SELECT {_NOW}")).scalar_one())
     return now_us
 
 
-async def register(connection: AsyncConnection, holder_id: str, host: str, worker: int, now_us: int) -> None:
+async def register(connection: Connection, holder_id: str, host: str, worker: int, now_us: int) -> None:
     """Make a holder, seen by the ledger's clock."""
     if _is_postgresql(connection):
         values = (holder_id, host, worker)
@@ -177,7 +176,7 @@ async def register(connection: AsyncConnection, holder_id: str, host: str, worke
         )
 
 
-async def see(connection: AsyncConnection, holder_id: str, now_us: int) -> int | None:
+async def see(connection: Connection, holder_id: str, now_us: int) -> int | None:
     """The holder lives: the ledger's clock, or None when there is no such holder any more. Locks it."""
     if _is_postgresql(connection):
         result = await connection.exec_driver_sql(_SEE.format(now=_NOW, id="$1"), (holder_id,))
@@ -187,7 +186,7 @@ async def see(connection: AsyncConnection, holder_id: str, now_us: int) -> int |
     return None if seen_us is None else int(seen_us)
 
 
-async def take_turn(connection: AsyncConnection, holder_id: str, turn: int, now_us: int) -> int | None:
+async def take_turn(connection: Connection, holder_id: str, turn: int, now_us: int) -> int | None:
     """The holder lives and comes with its next exchange: the ledger's clock, or None where it has had that
     turn, or is no holder any more. Locks it.
     """
@@ -201,7 +200,7 @@ async def take_turn(connection: AsyncConnection, holder_id: str, turn: int, now_
     return None if seen_us is None else int(seen_us)
 
 
-async def silent(connection: AsyncConnection, before_us: int, but: str = "") -> dict[str, int]:
+async def silent(connection: Connection, before_us: int, but: str = "") -> dict[str, int]:
     """Holders whose heartbeat stopped before `before_us`, and when; locked, but for those that are being
     heard just now.
     """
@@ -215,7 +214,7 @@ async def silent(connection: AsyncConnection, before_us: int, but: str = "") -> 
 
 
 async def look(
-    connection: AsyncConnection, keys: Iterable[BalanceKey]
+    connection: Connection, keys: Iterable[BalanceKey]
 ) -> tuple[dict[str, Limit], list[BalanceKey]]:
     """The limits of these keys that there are, and the keys of limits that have no balance. Locks
     nothing.
@@ -229,14 +228,14 @@ async def look(
     return limits, lacking
 
 
-async def make_balances(connection: AsyncConnection, keys: Iterable[BalanceKey]) -> None:
+async def make_balances(connection: Connection, keys: Iterable[BalanceKey]) -> None:
     """Balances with nothing used, where there are none. Before any is locked."""
     if ordered := sorted(keys):
         await _MAKE.change(connection, ordered)
 
 
 async def lock_balances(
-    connection: AsyncConnection, keys: Iterable[BalanceKey]
+    connection: Connection, keys: Iterable[BalanceKey]
 ) -> dict[BalanceKey, tuple[int, int]]:
     """What is used and leased of each balance that there is, locked until the commit."""
     ordered = sorted(keys)
@@ -248,7 +247,7 @@ async def lock_balances(
     }
 
 
-async def lock_rates(connection: AsyncConnection, limit_ids: Iterable[str]) -> dict[str, int]:
+async def lock_rates(connection: Connection, limit_ids: Iterable[str]) -> dict[str, int]:
     """`tat_us` of each rate that there is, locked until the commit."""
     ordered = sorted(limit_ids)
     if not ordered:
@@ -258,7 +257,7 @@ async def lock_rates(connection: AsyncConnection, limit_ids: Iterable[str]) -> d
 
 
 async def held(
-    connection: AsyncConnection, wanted: Iterable[tuple[str, BalanceKey]]
+    connection: Connection, wanted: Iterable[tuple[str, BalanceKey]]
 ) -> dict[tuple[str, BalanceKey], int]:
     """What holders have of balances that the caller has locked."""
     rows = [(holder_id, *key) for holder_id, key in wanted]
@@ -267,26 +266,26 @@ async def held(
     return {(lease.holder_id, lease.key): lease.held for lease in _leases(await _HELD.read(connection, rows))}
 
 
-async def leases_on(connection: AsyncConnection, keys: Sequence[BalanceKey]) -> list[Lease]:
+async def leases_on(connection: Connection, keys: Sequence[BalanceKey]) -> list[Lease]:
     """Everybody's leases of these balances."""
     return _leases(await _LEASES_ON.read(connection, keys))
 
 
-async def leases_of(connection: AsyncConnection, holder_ids: Iterable[str]) -> list[tuple[Lease, str | None]]:
+async def leases_of(connection: Connection, holder_ids: Iterable[str]) -> list[tuple[Lease, str | None]]:
     """All that holders have, each with the kind of its limit; None of a limit that is removed."""
     result = await _LEASES_OF.read(connection, [(holder_id,) for holder_id in holder_ids])
     return [(_lease(row[:-1]), row[-1]) for row in result]
 
 
-async def grant(connection: AsyncConnection, changes: Sequence[tuple[BalanceKey, int, int]]) -> None:
+async def grant(connection: Connection, changes: Sequence[tuple[BalanceKey, int, int]]) -> None:
     """Change what is leased, by (key, change, max). The database refuses what passes the maximum."""
     if changes:
         rows = [(*key, change, max_value) for key, change, max_value in changes]
-        changed = await _GRANT.change(connection, rows)
-        assert changed == len(rows), (changed, rows)
+        changed = await _GRANT.read(connection, rows)
+        assert len(changed) == len(rows), (changed, rows)
 
 
-async def give_back(connection: AsyncConnection, amounts: Mapping[BalanceKey, int]) -> None:
+async def give_back(connection: Connection, amounts: Mapping[BalanceKey, int]) -> None:
     """Take amounts off what is leased of balances that the caller has locked."""
     rows = [(*key, amount) for key, amount in amounts.items() if amount]
     if rows:
@@ -294,7 +293,7 @@ async def give_back(connection: AsyncConnection, amounts: Mapping[BalanceKey, in
         assert changed == len(rows), (changed, rows)
 
 
-async def post(connection: AsyncConnection, changes: Mapping[BalanceKey, tuple[int, int]]) -> None:
+async def post(connection: Connection, changes: Mapping[BalanceKey, tuple[int, int]]) -> None:
     """Add to `used` and take off `leased`, by key, of balances that the caller has locked."""
     most = used_max(connection)
     rows = [(*key, min(used, most), taken) for key, (used, taken) in changes.items() if used or taken]
@@ -303,13 +302,13 @@ async def post(connection: AsyncConnection, changes: Mapping[BalanceKey, tuple[i
         assert changed == len(rows), (changed, rows)
 
 
-def used_max(connection: AsyncConnection) -> int:
+def used_max(connection: Connection) -> int:
     """What `used` can hold."""
     return 10**38 - 1 if _is_postgresql(connection) else 2**63 - 1
 
 
 async def note_reached(
-    connection: AsyncConnection, reached: Iterable[tuple[BalanceKey, int]], now_us: int
+    connection: Connection, reached: Iterable[tuple[BalanceKey, int]], now_us: int
 ) -> None:
     """Keep an event for each limit that is reached, with what is used: one for each window."""
     most = used_max(connection)
@@ -317,13 +316,13 @@ async def note_reached(
         await _NOTE.change(connection, rows)
 
 
-async def set_rates(connection: AsyncConnection, rates: Mapping[str, int]) -> None:
+async def set_rates(connection: Connection, rates: Mapping[str, int]) -> None:
     """Write `tat_us` of rates that the caller has locked."""
     if rates:
         await _SET_RATES.change(connection, list(rates.items()))
 
 
-async def set_leases(connection: AsyncConnection, leases: Iterable[Lease]) -> None:
+async def set_leases(connection: Connection, leases: Iterable[Lease]) -> None:
     """Write what holders have from now on; what is nothing leaves no row."""
     rows = [(lease.holder_id, *lease.key, lease.held) for lease in leases]
     if kept := [row for row in rows if row[-1]]:
@@ -332,13 +331,13 @@ async def set_leases(connection: AsyncConnection, leases: Iterable[Lease]) -> No
         await _DROP_LEASES.change(connection, gone)
 
 
-async def add_to_leases(connection: AsyncConnection, grants: Iterable[tuple[Lease, int]], turn: int) -> None:
+async def add_to_leases(connection: Connection, grants: Iterable[tuple[Lease, int]], turn: int) -> None:
     """Write what a holder has from now on, and what of it was granted in its exchange number `turn`."""
     if rows := [(lease.holder_id, *lease.key, lease.held, granted, turn) for lease, granted in grants]:
         await _ADD_LEASES.change(connection, rows)
 
 
-async def granted_in(connection: AsyncConnection, holder_id: str, turn: int) -> dict[BalanceKey, int]:
+async def granted_in(connection: Connection, holder_id: str, turn: int) -> dict[BalanceKey, int]:
     """What the holder's exchange number `turn` granted, of leases that it still has."""
     return {
         BalanceKey(limit_id, end_user, window_us): int(granted)
@@ -346,18 +345,18 @@ async def granted_in(connection: AsyncConnection, holder_id: str, turn: int) -> 
     }
 
 
-async def drop_leases(connection: AsyncConnection, leases: Iterable[Lease]) -> list[Lease]:
+async def drop_leases(connection: Connection, leases: Iterable[Lease]) -> list[Lease]:
     """Delete leases of balances that the caller has locked; what was in them."""
     rows = [(lease.holder_id, *lease.key) for lease in leases]
     return _leases(await _DROP_LEASES.read(connection, rows)) if rows else []
 
 
-async def drop_leases_of(connection: AsyncConnection, holder_ids: Iterable[str]) -> list[Lease]:
+async def drop_leases_of(connection: Connection, holder_ids: Iterable[str]) -> list[Lease]:
     """Delete all leases of holders, whose balances the caller has locked; what was in them."""
     return _leases(await _DROP_LEASES_OF.read(connection, [(holder_id,) for holder_id in holder_ids]))
 
 
-async def drop_holders(connection: AsyncConnection, holder_ids: Iterable[str]) -> None:
+async def drop_holders(connection: Connection, holder_ids: Iterable[str]) -> None:
     """Forget holders: whoever comes back under such an id is unknown."""
     rows = [(holder_id,) for holder_id in sorted(holder_ids)]
     if rows:
@@ -366,7 +365,7 @@ async def drop_holders(connection: AsyncConnection, holder_ids: Iterable[str]) -
         await _DROP_HOLDERS.change(connection, rows)
 
 
-async def give_up(connection: AsyncConnection, holder_ids: Iterable[str]) -> None:
+async def give_up(connection: Connection, holder_ids: Iterable[str]) -> None:
     """Make holders unknown that still have leases to be taken back."""
     rows = [(holder_id,) for holder_id in holder_ids]
     if rows:

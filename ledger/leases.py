@@ -20,10 +20,11 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
+from sqlalchemy.ext.asyncio import AsyncSession
 
 from ledger import lease_rows as rows
 from ledger.balance import Balance
+from ledger.direct import Connection
 from ledger.gcra import MINUTE_US
 from ledger.ids import new_id
 from ledger.lease_rows import Lease
@@ -56,7 +57,7 @@ async def heartbeat(session: AsyncSession, holder_id: str, now_us: int) -> None:
 
 
 async def exchange(
-    session: AsyncSession,
+    connection: Connection,
     holder_id: str,
     wishes: Sequence[Wish],
     returns: Sequence[Return],
@@ -70,7 +71,6 @@ async def exchange(
     again under its number, and then nothing goes back twice, and what it granted is told
     (`Exchanged.is_repeated`).
     """
-    connection = await session.connection()
     taken_us = await rows.take_turn(connection, holder_id, turn, now_us)
     if taken_us is None:
         seen_us = await _seen(connection, holder_id, now_us)
@@ -128,16 +128,14 @@ def _is_lost(seen_us: int, now_us: int) -> bool:
     return seen_us < now_us - _LEASES_LOST_US
 
 
-async def _seen(connection: AsyncConnection, holder_id: str, now_us: int) -> int:
+async def _seen(connection: Connection, holder_id: str, now_us: int) -> int:
     seen_us = await rows.see(connection, holder_id, now_us)
     if seen_us is None:
         raise HolderUnknown(f"holder {holder_id} has been given up for dead")
     return seen_us
 
 
-async def _give_back(
-    connection: AsyncConnection, leases: Sequence[Lease], locked: Container[BalanceKey]
-) -> None:
+async def _give_back(connection: Connection, leases: Sequence[Lease], locked: Container[BalanceKey]) -> None:
     """Off the balances; a lease of a limit that was removed has none."""
     amounts = rows.totals(leases)
     await rows.give_back(connection, {key: amount for key, amount in amounts.items() if key in locked})
@@ -157,7 +155,7 @@ class _Account:
 class _Counter:
     """One exchange: the rows of every limit in it, locked, and what becomes of them."""
 
-    def __init__(self, connection: AsyncConnection, holder_id: str, now_us: int) -> None:
+    def __init__(self, connection: Connection, holder_id: str, now_us: int) -> None:
         """Empty: see `open`."""
         self._connection = connection
         self._holder_id = holder_id
@@ -170,7 +168,7 @@ class _Counter:
     @classmethod
     async def open(
         cls,
-        connection: AsyncConnection,
+        connection: Connection,
         holder_id: str,
         wishes: Sequence[Wish],
         returns: Sequence[Return],

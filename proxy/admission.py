@@ -30,7 +30,7 @@ from proxy.leasing import LeaseDesk, LeasesUnknown
 from proxy.plans import Need, Plan, PlanBook, Term
 from proxy.ratelimit_headers import RateStanding, rate_limit_headers
 
-ROUNDS_MAX: Final = 8
+ROUNDS_MAX: Final = 16
 """How often a call goes to the ledger before it is told to come again: others may take what it was given."""
 
 LIKELY_TOKENS: Final = 256
@@ -42,8 +42,18 @@ BYTES_PER_TOKEN: Final = 3
 FIRST_TOKENS: Final = 2 * MARGIN_TOKENS
 """Each choice of a stream begins with at least so many."""
 
+SOON_TOKENS: Final = 8 * BLOCK_TOKENS
+"""What a stream that the ledger is asked for brings along of each budget, for each choice, where there is
+plenty: five seconds of a fast one.
+"""
+
 LASTING_US: Final = 5_000_000
 """A failed exchange is made up for with the next; when they fail for so long, it is said."""
+
+TOLD_US: Final = 1_000
+"""How long the headers of a plan are told again: less than a call takes, so that who calls one by one sees
+each of them counted.
+"""
 
 SLOT_RETRY_US: Final = 500_000
 """When to come again for a slot: nobody knows which running call will end first."""
@@ -124,7 +134,8 @@ class Admission:
 
     def take(self, plan: Plan, call: Call, body_bytes: int) -> Hold | None:
         """Takes hold of what the call needs out of our own hands; None where they have too little."""
-        return self._taking(plan, call, body_bytes).take()
+        context_tokens = self._backends.context_tokens(call.model)
+        return _Taking(self._limits.desk, plan, call, body_bytes, context_tokens).take()
 
     async def obtain(self, plan: Plan, call: Call, body_bytes: int) -> tuple[Call, Hold]:
         """The same with the ledger's help; the call may come back with its answer capped.
@@ -132,7 +143,8 @@ class Admission:
         Where the ledger does not answer, the tenant's policy decides. Raises RateLimited, QuotaExhausted,
         LedgerUnavailable.
         """
-        taking = self._taking(plan, call, body_bytes)
+        context_tokens = self._backends.context_tokens(call.model)
+        taking = _Taking(self._limits.desk, plan, call, body_bytes, context_tokens)
         for _ in range(ROUNDS_MAX):
             if (hold := taking.take()) is not None:
                 return taking.call, hold
@@ -168,13 +180,12 @@ class Admission:
         return taking.call, hold
 
     def headers(self, plan: Plan) -> Headers:
-        """The headers that tell the app how much it may still do."""
+        """The headers that tell the app how much it may still do, as it was at most TOLD_US ago."""
         now_us = self._limits.desk.now_us()
-        return rate_limit_headers(_standing(plan.requests, now_us), _standing(plan.tokens, now_us))
-
-    def _taking(self, plan: Plan, call: Call, body_bytes: int) -> "_Taking":
-        context = self._backends.context_tokens(call.model)
-        return _Taking(self._limits.desk, plan, call, body_bytes, context)
+        if not 0 <= now_us - plan.told_us < TOLD_US:
+            plan.told = rate_limit_headers(_standing(plan.requests, now_us), _standing(plan.tokens, now_us))
+            plan.told_us = now_us
+        return plan.told
 
     def _error(self, taking: "_Taking", term: Term, reason: Shortage) -> ApiError:
         """What the client is told of the limit that stands in the way."""
@@ -210,7 +221,6 @@ class _Taking:
         "_context_tokens",
         "_desk",
         "_first",
-        "_least",
         "_now_us",
         "_plan",
         "_wanted",
@@ -224,18 +234,19 @@ class _Taking:
     ) -> None:
         self._desk = desk
         self._plan = plan
-        self._now_us = desk.now_us()
+        self._now_us = 0
         self._context_tokens = context_tokens
         self.call = call
         self.is_exact = False
         self.need = Need()
-        self._first = self._least = self._wanted = 0
+        self._first = self._wanted = 0
         if plan.counts_tokens:
             prompt = bounds.prompt_tokens_max(call, body_bytes, context_tokens)
             self._know(prompt, 0)
-            likely = self._wanted if bounds.is_bounded(call) else LIKELY_TOKENS * call.choices
-            self.need.likely_prompt_tokens = -(-prompt // BYTES_PER_TOKEN)
-            self.need.likely_completion_tokens = min(self._wanted, likely)
+            if plan.guesses_tokens:
+                likely = self._wanted if bounds.is_bounded(call) else LIKELY_TOKENS * call.choices
+                self.need.likely_prompt_tokens = -(-prompt // BYTES_PER_TOKEN)
+                self.need.likely_completion_tokens = min(self._wanted, likely)
 
     def _know(self, prompt: int, prompt_min: int) -> None:
         """The bounds that follow from the prompt's length: at most `prompt`, at least `prompt_min`."""
@@ -243,9 +254,14 @@ class _Taking:
         choices, is_stream = self.call.choices, self.call.stream
         first = min(self._wanted, choices * (BLOCK_TOKENS + MARGIN_TOKENS)) if is_stream else self._wanted
         self._first = first
-        self._least = min(self._wanted, choices * (FIRST_TOKENS if is_stream else 1))
         self.need.prompt_tokens = prompt
         self.need.completion_tokens = first
+
+    @property
+    def _least(self) -> int:
+        """The shortest answer that is worth its beginning."""
+        call = self.call
+        return min(self._wanted, call.choices * (FIRST_TOKENS if call.stream else 1))
 
     def know_prompt(self, tokens: int | None) -> None:
         """The engine has told the prompt's length, or cannot."""
@@ -267,14 +283,24 @@ class _Taking:
     def take(self) -> Hold | None:
         """All or nothing."""
         now_us = self._now_us = self._desk.now_us()
-        need, hard = self.need, self._plan.hard
+        need, terms = self.need, self._plan.hard
         amounts = []
-        for term in hard:
-            amount = term.first_amount(need)
-            if not term.account.can_take(amount, now_us):
+        for term in terms:
+            amount = term.base if term.is_flat else term.first_amount(need)
+            account = term.account
+            has_it = account.available >= amount and now_us <= account.expires_us
+            if not has_it and not account.can_take(amount, now_us):
                 return None
             amounts.append(amount)
-        terms = list(hard)
+        if self._plan.soft:
+            terms = self._with_soft(amounts, now_us)
+        for term, amount in zip(terms, amounts, strict=True):
+            term.account.take(amount, now_us)
+        return self._holding(terms, amounts)
+
+    def _with_soft(self, amounts: list[int], now_us: int) -> tuple[Term, ...]:
+        """The hard terms, and the soft ones that have what the call needs: adds their amounts."""
+        need, terms = self.need, list(self._plan.hard)
         for term in self._plan.soft:
             amount = term.first_amount(need)
             if term.account.can_take(amount, now_us):
@@ -282,9 +308,7 @@ class _Taking:
                 amounts.append(amount)
             elif term.account.shortage(amount, now_us) is Shortage.UNKNOWN:
                 self._desk.ask(term.account, amount, amount)
-        for term, amount in zip(terms, amounts, strict=True):
-            term.account.take(amount, now_us)
-        return self._holding(terms, amounts)
+        return tuple(terms)
 
     def take_alone(self) -> Hold | Term:
         """All or nothing without the ledger, out of our hands where they suffice; the term that forbids
@@ -297,7 +321,7 @@ class _Taking:
                 if term.per_completion and term.account.balance:
                     room = term.account.balance.unspent - term.amount(need.prompt_tokens, 0)
                     need.completion_tokens = min(need.completion_tokens, room // term.per_completion)
-        terms = list(self._plan.hard)
+        terms = self._plan.hard
         amounts = [term.first_amount(need) for term in terms]
         alone = [
             not term.account.can_take(amount, now_us) for term, amount in zip(terms, amounts, strict=True)
@@ -312,13 +336,14 @@ class _Taking:
                 term.account.take(amount, now_us)
         return self._holding(terms, amounts)
 
-    def _holding(self, terms: list[Term], amounts: list[int]) -> Hold:
+    def _holding(self, terms: tuple[Term, ...], amounts: list[int]) -> Hold:
         """The hold of what was taken; the desk looks at its accounts from now on."""
         for term in terms:
             if not term.account.is_watched:
                 self._desk.watch(term.account)
         hold = Hold(self._desk, self._plan, terms, amounts)
-        self._finish(hold)
+        if self.call.stream or self.is_exact:
+            self._finish(hold)
         return hold
 
     def _finish(self, hold: Hold) -> None:
@@ -381,10 +406,14 @@ class _Taking:
         return self._now_us < term.account.retry_us
 
     def wishes(self) -> list[tuple[Account, int, int]]:
-        """What to ask the ledger for: what lacks, and for a budget in the clear also what is ahead."""
+        """What to ask the ledger for: what lacks, and what is ahead for a stream: its first seconds are more
+        than its first hold, and demand knows nothing of them yet.
+        """
         wishes = []
+        soon = self.call.choices * SOON_TOKENS if self.call.stream else 0
         for term in self.short():
-            account = term.account
-            least = term.first_amount(self.need) - account.available
-            wishes.append((account, least, least + account.target))
+            least = term.first_amount(self.need) - term.account.available
+            wishes.append(
+                (term.account, least, least + (soon * term.per_completion if term.is_budget else 0))
+            )
         return wishes

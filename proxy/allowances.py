@@ -1,8 +1,8 @@
 """What this worker has on lease of each limit, and what it knows of the rest. Pure.
 
-Owns the arithmetic between two exchanges with the ledger: taking and putting back without I/O, how large the
-next block should be, what idles and goes back, and what a refusal lets us refuse without asking again. Knows
-neither the database nor calls. Times are microseconds; the clock is the caller's.
+Owns the arithmetic between two exchanges with the ledger: taking and putting back without I/O, how much to
+ask for, what idles and goes back, and what a refusal lets us refuse without asking again. Knows neither the
+database nor calls. Times are microseconds; the clock is the caller's.
 
 Rules:
 
@@ -11,6 +11,7 @@ Rules:
   is taken until it is back.
 - Units of a rate wait for their use no longer than `Rate.life_us`; what is then left, and what a call held
   and did not use, goes `back`. What it used beyond its hold is a debt: a negative `back`.
+- A block is as large as `proxy.blocks` says. What is more than that near the limit goes back.
 - While the ledger is away, a call of a tenant that fails open goes alone (`go_alone`): of a rate and of slots
   this worker then has the whole for itself, by its own count; of a consumable the lease is overdrawn, and
   what the call used beyond it is charged to nobody and posted all the same.
@@ -25,16 +26,14 @@ from typing import Final
 from ledger.balance import Balance
 from ledger.gcra import Rate
 from ledger.lease_terms import BalanceKey, Grant
-from ledger.limits import Limit, LimitNature
+from ledger.limits import FOREVER_US, Limit, LimitNature
+from proxy import blocks
 
 TICK_US: Final = 250_000
 """How often demand is measured and idle allowances are looked for."""
 
 IDLE_US: Final = 240_000
 """An allowance that nothing was taken from for so long goes back: within half a second, a tick included."""
-
-AHEAD_US: Final = 2_000_000
-"""A block is what recent demand takes in this time; it is renewed when a quarter is left."""
 
 BUSY_US: Final = 100_000
 """How long a shortage that others' holds make is remembered: they may come back at any moment."""
@@ -44,7 +43,6 @@ HANDOVER_US: Final = 10_000
 
 SLOT_TENURE_US: Final = 500_000
 """How long a worker hands a scarce slot from call to call before it lets other workers have it."""
-
 
 WORKERS_MAX: Final = 16
 """How many workers are thought to share a rate, at most, when refused calls are told their turns."""
@@ -65,8 +63,12 @@ class Account:
     __slots__ = (
         "__weakref__",
         "_demand",
-        "_expires_us",
+        "_full",
+        "_heard_us",
         "_held_since_us",
+        "_is_slots",
+        "_last_us",
+        "_older",
         "_pace",
         "_taken",
         "_touched_us",
@@ -75,6 +77,7 @@ class Account:
         "available",
         "back",
         "balance",
+        "expires_us",
         "in_use",
         "is_alone",
         "is_gone",
@@ -92,6 +95,7 @@ class Account:
     def __init__(self, limit: Limit, key: BalanceKey, until_us: int) -> None:
         self.key: Final = key
         self.nature: Final = limit.nature
+        self._is_slots: Final = self.nature is LimitNature.SLOTS
         self.until_us: Final = until_us
         """When its window ends."""
         self.limit = limit
@@ -115,13 +119,18 @@ class Account:
         self.is_alone = False
         """The ledger is away, and this worker keeps the rate by itself."""
         self._unspent: int | None = None
-        self._expires_us = 0
+        self.expires_us = FOREVER_US if self.rate is None else 0
+        """When the oldest units of a rate are to go back."""
+        self._last_us = 0  # and the newest
+        self._older = self._full = 0  # how many are of another grant than the last, of how many then
         self._demand = 0.0  # units per second, lately
-        self._pace = limit.max_value / 60  # the same over some seconds; of a rate, all of it at first
+        self._pace = limit.max_value / 60 if self.rate else 0.0
+        """The same over some seconds; of a rate, all of it at first."""
         self._taken = 0
         self._touched_us = 0
         self._held_since_us = 0
-        self._waiting: dict[Callable[[], None], None] = {}
+        self._heard_us = 0  # when the ledger last told the balance
+        self._waiting: dict[Callable[[], None], int] = {}
 
     # For calls.
 
@@ -129,8 +138,8 @@ class Account:
         """Whether `amount` can be taken now."""
         if self.is_gone:
             return True
-        if self.rate is not None and now_us > self._expires_us:
-            self._drop()
+        if now_us > self.expires_us:
+            self._expire(now_us)
         return self.available >= amount or amount == 0
 
     def take(self, amount: int, now_us: int) -> None:
@@ -154,10 +163,12 @@ class Account:
         Of a consumable what is covered leaves our hands for good: its posting takes it from the lease.
         """
         self.in_use -= held
-        if self.nature is LimitNature.SLOTS:
+        if self._is_slots:
             self.available += held
             return 0
         if self.rate is not None:
+            if held == actual:
+                return 0
             if not self.is_alone:
                 self.back += held - actual
             elif actual > held:
@@ -165,8 +176,9 @@ class Account:
             else:
                 self.tat_us = self.rate.given_back(self.tat_us, held - actual)
             return 0
-        covered = max(0, min(actual, held + self.available))
-        self.available += held - covered
+        room = held + self.available
+        covered = actual if actual <= room else max(0, room)
+        self.available = room - covered
         return covered
 
     def shortage(self, amount: int, now_us: int) -> Shortage:
@@ -201,9 +213,16 @@ class Account:
             self.available += granted
         self.take(amount, now_us)
 
-    def await_grant(self, then: Callable[[], None]) -> None:
-        """`then` is called when the next answer grants something: before it could idle away."""
-        self._waiting[then] = None
+    def await_grant(self, then: Callable[[], None], lacks: int) -> None:
+        """`then` is called when the next answer grants something: before it could idle away. `lacks`: how
+        much it would take.
+        """
+        self._waiting[then] = lacks
+
+    @property
+    def awaited(self) -> int:
+        """What all who wait for a grant would take."""
+        return sum(self._waiting.values())
 
     def tell_retry_us(self, amount: int, now_us: int) -> int:
         """When a refused call of a rate should come again: each one told a later turn than the last, so that
@@ -231,14 +250,17 @@ class Account:
     def remaining(self, now_us: int) -> int:
         """What could still be taken now: in our hands, or free when the ledger was last asked."""
         if self.rate is not None:
-            return min(self.rate.burst, self.rate.free(self.tat_us, now_us) + max(0, self.available))
+            free = self.rate.free(self.tat_us, now_us) + max(0, self.available)
+            return free if free < self.rate.burst else self.rate.burst
         return self.available + (self.balance.free if self.balance else 0)
 
     def reset_us(self, now_us: int) -> int:
         """How long until it is full again: a rate refills, a window ends, slots say 0."""
         if self.rate is not None:
+            if self.tat_us <= now_us:
+                return 0
             return max(0, self.tat_us - now_us - self.rate.cost_us(max(0, self.available)))
-        return 0 if self.nature is LimitNature.SLOTS else self.until_us - now_us
+        return 0 if self._is_slots else self.until_us - now_us
 
     # For the exchange.
 
@@ -258,14 +280,15 @@ class Account:
         if grant.is_gone:
             self.is_gone, self.balance = True, None
             return
-        self.balance, self.is_alone = grant.balance, False
+        self.balance, self.is_alone, self._heard_us = grant.balance, False, now_us
         if self.rate is not None:
             assert grant.tat_us is not None, grant
             self.tat_us = grant.tat_us - ledger_ahead_us
-            self._expires_us = max(sent_us + self.rate.life_us, now_us + HANDOVER_US)
         if grant.granted > 0:
             if self.available == 0 and self.in_use == 0:
                 self._held_since_us = now_us
+            if self.rate is not None:
+                self._renew(grant.granted, max(sent_us + self.rate.life_us, now_us + HANDOVER_US), now_us)
             self.available += grant.granted
             if asked > 0:
                 self._touched_us = now_us
@@ -300,36 +323,67 @@ class Account:
         if self.is_gone:
             self.available = self.back = 0
             return 0
-        idle_us = now_us - self._touched_us
-        if self.rate is not None and now_us > self._expires_us:
-            self._drop()
-        elif idle_us >= IDLE_US or now_us >= self.until_us:
+        is_idle = now_us - self._touched_us >= IDLE_US and not self._is_kept
+        if now_us > self.expires_us:
+            self._expire(now_us)
+        elif is_idle or now_us >= self.until_us:
             self._demand = 0.0
             self._drop()
         elif self.nature is LimitNature.SLOTS and self._is_scarce and self._tenure_over(now_us):
             self._drop()
-        if now_us < self.retry_us or (idle_us >= IDLE_US and not self.debt):
+        if now_us < self.retry_us or (is_idle and not self.debt):
             return 0
-        target = self.target
-        return target - self.available if self.debt or self.available < target // 4 else 0
+        if self.rate is not None:
+            return self._renewal(now_us)
+        near, target = self._near, self.target
+        if self.debt or self.available < blocks.low(target, near):
+            return target - self.available
+        if self.nature is not LimitNature.CONSUMABLE:
+            return 0
+        if self.available > 2 * target and blocks.is_part(self.available, blocks.PLENTY // 2, self.balance):
+            self.back += self.available - target
+            self.available = target
+        is_old = now_us - self._heard_us >= blocks.TOLD_US
+        return max(1, target - self.available) if is_old and self.available > near else 0
 
     def top_up(self, now_us: int) -> int:
         """How much to ask for where the ledger is asked for others anyway: more of a block than a quarter is
         gone.
         """
-        if now_us < self.retry_us or now_us - self._touched_us >= IDLE_US or self.is_gone:
+        if now_us < self.retry_us or self.is_gone:
+            return 0
+        if now_us - self._touched_us >= IDLE_US and not self._is_kept:
             return 0
         target = self.target
         return target - self.available if self.available * 4 < target * 3 else 0
 
     @property
     def target(self) -> int:
-        """How much recent demand would use up of one block. Before it is measured, a block doubles what was
-        taken since the last tick."""
+        """How much one block should be. Before demand is measured, it doubles what was taken since the last
+        tick.
+        """
+        near = self._near
+        if self.rate is not None or self.balance is None:
+            return near
         if self.nature is LimitNature.SLOTS:
-            return 0  # what comes back is enough; more is asked for when it is needed
-        span_us = AHEAD_US if self.rate is None else self.rate.life_us
-        return max(self._taken, int(self._demand * span_us / 1_000_000))
+            return blocks.slots(self.in_use, self.balance)
+        return blocks.consumable(near, max(self._pace, self._demand), self.balance)
+
+    @property
+    def _near(self) -> int:
+        """What recent demand takes in the least time that a block should last."""
+        if self.nature is LimitNature.SLOTS:
+            return 0  # what comes back is enough
+        span_us = blocks.AHEAD_US if self.rate is None else self.rate.life_us
+        return max(self._taken, blocks.lasting(self._demand, span_us))
+
+    @property
+    def _is_kept(self) -> bool:
+        """Whether it may idle."""
+        is_running = self.in_use > 0 and self.available > 0
+        if not is_running or self.nature is not LimitNature.CONSUMABLE:
+            return False
+        return not blocks.is_part(self.available, blocks.LITTLE, self.balance)
 
     @property
     def debt(self) -> int:
@@ -342,6 +396,33 @@ class Account:
             return True
         nothing = self.available == self.in_use == self.back == self._taken == 0
         return nothing and (now_us >= self.until_us or now_us - self._touched_us > 60_000_000)
+
+    def _renewal(self, now_us: int) -> int:
+        """How much to ask for of a rate: so early that no call waits for the answer."""
+        target = self._near
+        left = self.available if self._last_us > now_us + 3 * TICK_US // 2 else 0
+        return target - left if left < target // 2 else 0
+
+    def _renew(self, granted: int, expires_us: int, now_us: int) -> None:
+        """What is left of earlier grants keeps its time; it is used first."""
+        if now_us > self.expires_us:
+            self._expire(now_us)
+        self._older = self.available
+        self._full = self.available + granted
+        self._last_us = expires_us
+        if not self._older:
+            self.expires_us = expires_us
+
+    def _expire(self, now_us: int) -> None:
+        """Units of a rate that have waited for their use long enough go back."""
+        if now_us > self._last_us:
+            self._drop()
+            return
+        older = min(self.available, self._older - (self._full - self.available))
+        if older > 0:
+            self.available -= older
+            self.back += older
+        self._older, self._full, self.expires_us = 0, self.available, self._last_us
 
     def _drop(self) -> None:
         if self.available > 0:

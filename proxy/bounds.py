@@ -33,7 +33,7 @@ PART_TOKENS: Final = 16_384
 COMPLETION_TOKENS: Final = 32_768
 """An answer without a bound, where the engine tells no context: the longest that common models are set to."""
 
-_WRITTEN_BY_TEMPLATE: Final = ("chat_template_kwargs", "documents", "chat_template")
+_WRITTEN_BY_TEMPLATE: Final = frozenset({"chat_template_kwargs", "documents", "chat_template"})
 
 _encode: Final = msgspec.json.Encoder().encode
 
@@ -47,18 +47,25 @@ def prompt_tokens_max(call: Call, body_bytes: int, max_model_len: int | None) ->
     if call.endpoint is not CHAT:
         return _prompts_max(prompts_of(call.fields[call.endpoint.input_field]), max_model_len)
     fields, messages = call.fields, call.fields["messages"]
-    parts = sum(parts_without_text(message.get("content")) for message in messages)
-    if max_model_len is not None and (parts or any(fields.get(name) for name in _WRITTEN_BY_TEMPLATE)):
+    parts = indented = 0
+    for message in messages:
+        content = message.get("content")
+        if not isinstance(content, str):
+            parts += parts_without_text(content)
+        if tool_calls := message.get("tool_calls"):
+            indented += _bytes_indented(tool_calls)  # templates write the arguments anew
+    if max_model_len is not None and (parts or _is_written_by_template(fields)):
         return max_model_len
-    bound = body_bytes + TEMPLATE_TOKENS + MESSAGE_TOKENS * len(messages) + PART_TOKENS * parts
+    bound = indented + body_bytes + TEMPLATE_TOKENS + MESSAGE_TOKENS * len(messages) + PART_TOKENS * parts
     tools = fields.get("tools")
     if tools:
         bound += TOOLS_TOKENS + TOOL_TOKENS * (len(tools) if isinstance(tools, list) else 1)
         bound += _bytes_indented(tools)
-    for message in messages:
-        if message.get("tool_calls"):
-            bound += _bytes_indented(message["tool_calls"])  # templates write the arguments anew
     return bound if max_model_len is None else min(bound, max_model_len)
+
+
+def _is_written_by_template(fields: dict[str, Any]) -> bool:
+    return not _WRITTEN_BY_TEMPLATE.isdisjoint(fields) and any(map(fields.get, _WRITTEN_BY_TEMPLATE))
 
 
 def completion_tokens_max(call: Call, prompt_tokens_min: int, max_model_len: int | None) -> int:

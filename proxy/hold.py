@@ -31,6 +31,8 @@ AHEAD_SECONDS: Final = 1.5
 """What it holds ahead at the pace it has: longer than the ledger takes to grant more."""
 
 LOW_SECONDS: Final = 0.7
+"""It asks for more when so much is left, or what two late answers take: one may be under way already."""
+
 MARGIN_SECONDS: Final = 0.3
 """The longest that an engine goes on after it was told to stop (some 30 ms), our own delay included."""
 
@@ -53,6 +55,8 @@ class Desk(Protocol):
     def holder_id(self) -> str: ...
     @property
     def is_away(self) -> bool: ...
+    @property
+    def late_s(self) -> float: ...
     def now_us(self) -> int: ...
     def ask(self, account: Account, least: int, most: int) -> None: ...
 
@@ -115,14 +119,15 @@ class Hold:
     def _cover(self, now_us: int) -> bool:
         completion_tokens, pace = self._completion, self._pace
         margin = self._choices * MARGIN_TOKENS + int(pace * MARGIN_SECONDS)
-        ahead = max(self._choices * BLOCK_TOKENS, int(pace * AHEAD_SECONDS))
+        low_s = max(LOW_SECONDS, LOW_SECONDS / 2 + 2 * self._desk.late_s)
+        ahead = max(self._choices * BLOCK_TOKENS, int(pace * (AHEAD_SECONDS - LOW_SECONDS + low_s)))
         wanted = min(self._most, completion_tokens + margin + ahead)
         short = self._extend(wanted, completion_tokens + margin, now_us)
         if self.covered >= self._most:
             self.trigger = NEVER
             return True
         if not short:
-            low = margin + max(self._choices * BLOCK_TOKENS // 4, int(pace * LOW_SECONDS))
+            low = margin + max(self._choices * BLOCK_TOKENS // 4, int(pace * low_s))
             self.trigger = max(completion_tokens + 1, self.covered - low)
             return True
         self.trigger = completion_tokens + 1
@@ -147,10 +152,10 @@ class Hold:
         self._is_over = True
         charges = []
         for term, amount in zip(self._terms, self._amounts, strict=True):
-            covered = term.account.settle(amount, term.actual(usage))
-            if covered:
-                key = term.account.key
-                charges.append(Charge(key.limit_id, key.end_user, key.window_us, covered))
+            account = term.account
+            actual = term.base if term.is_flat else term.actual(usage)
+            if covered := account.settle(amount, actual):
+                charges.append(Charge(*account.key, covered))
         return tuple(charges)
 
     def release(self) -> None:
@@ -183,7 +188,7 @@ class Hold:
                 reason = account.shortage(account.available + few, now_us)
                 short.append(reason)
                 if reason is Shortage.UNKNOWN:
-                    account.await_grant(self._go_on)
+                    account.await_grant(self._go_on, lacks)
                     self._desk.ask(account, few, lacks)
         return short
 

@@ -41,6 +41,9 @@ PROBE_SECONDS: Final = 0.25
 CALM_HEARTBEAT_S: Final = 30.0
 """How often a worker without slots says that it lives: nobody takes its other leases for ten minutes."""
 
+LATE_FADES: Final = 0.9
+"""What is remembered of a late answer at each that comes in time."""
+
 RETRY_SECONDS: Final = 0.5
 EVERYTHING: Final = 1 << 62
 """A return of so much is one of all that the holder has."""
@@ -76,7 +79,8 @@ class LeaseDesk:
     ) -> None:
         self._database = database
         self._worker = worker
-        self._clock = now_us
+        self.now_us: Final = now_us
+        """The clock."""
         self._on_holder = on_holder
         self._on_exchange = on_exchange
         self._accounts: WeakValueDictionary[BalanceKey, Account] = WeakValueDictionary()
@@ -87,6 +91,8 @@ class LeaseDesk:
         self._failed_until_us = 0
         self._begun_us = 0
         """When the exchange that is under way began; 0: none is."""
+        self.late_s = 0.0
+        """How long the ledger's answers lately took at the most."""
         self.away_since_us = 0
         """Since when the ledger grants nothing; 0: it does."""
         self._seen_us = 0
@@ -98,10 +104,6 @@ class LeaseDesk:
         """Which slots are ours."""
         self._tasks: list[asyncio.Task[None]] = []
         self.holder_id = ""
-
-    def now_us(self) -> int:
-        """The clock."""
-        return self._clock()
 
     async def start(self) -> None:
         """Registers the holder and begins to work. Raises DatabaseFault."""
@@ -266,6 +268,9 @@ class LeaseDesk:
             if debt := account.debt:
                 least, need, most = wishes.get(account, _NONE)
                 wishes[account] = (least, max(need, debt), max(most, debt))
+        for account, (least, need, most) in wishes.items():
+            ahead = need + account.target if need else 0
+            wishes[account] = (least, need, max(most, ahead, account.awaited))
         returned = [
             (account, account.back) for account in self._active if account.back and not account.is_gone
         ]
@@ -287,16 +292,13 @@ class LeaseDesk:
     async def _turn_of(self, wishes: dict[Account, _Wished], returned: list[tuple[Account, int]]) -> None:
         """One transaction. Where it fails, nobody knows whether it was committed: it is `_unsure`."""
         sent_us = self.now_us()
+        asked = [Wish(account.key, least, most, need) for account, (least, need, most) in wishes.items()]
+        given = [Return(account.key, amount) for account, amount in returned]
+        holder_id, turn = self.holder_id, self._turn + 1
         try:
-            async with self._database.write() as session:
-                answer = await leases.exchange(
-                    session,
-                    self.holder_id,
-                    [Wish(account.key, least, most, need) for account, (least, need, most) in wishes.items()],
-                    [Return(account.key, amount) for account, amount in returned],
-                    sent_us,
-                    self._turn + 1,
-                )
+            answer = await self._database.transact(
+                lambda connection: leases.exchange(connection, holder_id, asked, given, sent_us, turn)
+            )
         except BaseException:
             self._unsure = ([account for account in wishes if account.rate is None], returned)
             self._on_exchange(False)
@@ -304,6 +306,7 @@ class LeaseDesk:
         self._on_exchange(True)
         self._turn += 1
         now_us = self.now_us()
+        self.late_s = max((now_us - sent_us) / 1e6, self.late_s * LATE_FADES)
         self._seen_us, silent_us = now_us, self._silent_us
         is_doubtful = silent_us > leases.SLOTS_LOST_S * 1e6 and self._has_slots
         ahead_us = answer.now_us - sent_us

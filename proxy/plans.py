@@ -18,6 +18,7 @@ from ledger.money import PICOS_PER_MICRO, Rates, rate
 from ledger.principal import Principal
 from ledger.usage import Usage
 from proxy.allowances import Account
+from proxy.headers import Headers
 
 PLANS_MAX: Final = 20_000
 
@@ -35,12 +36,23 @@ class Need:
 class Term:
     """What calls of one plan take of one account."""
 
-    __slots__ = ("account", "base", "is_budget", "limit", "per_completion", "per_prompt", "rates")
+    __slots__ = (
+        "_is_spend",
+        "account",
+        "base",
+        "is_budget",
+        "is_flat",
+        "limit",
+        "per_completion",
+        "per_prompt",
+        "rates",
+    )
 
     def __init__(self, account: Account, rates: Rates | None) -> None:
         self.account: Final = account
         self.limit: Final = account.limit
         self.rates: Final = rates
+        self._is_spend: Final = self.limit.kind is LimitKind.SPEND
         self.base = self.per_prompt = self.per_completion = 0
         if self.limit.kind is LimitKind.TOKENS:
             self.per_prompt = self.per_completion = 1
@@ -50,6 +62,8 @@ class Term:
             self.base = rates.request_micros * PICOS_PER_MICRO
             self.per_prompt = max(rates.input_micros_per_mtok, rates.cached_input_micros_per_mtok)
             self.per_completion = rates.output_micros_per_mtok
+        self.is_flat: Final = not self.counts_tokens
+        """Whether every call takes and uses `base`."""
         self.is_budget: Final = self.counts_tokens and account.nature is LimitNature.CONSUMABLE
         """Whether it can run out in the middle of an answer."""
 
@@ -71,9 +85,11 @@ class Term:
 
     def actual(self, usage: Usage) -> int:
         """What a settled call has used."""
-        if self.limit.kind is LimitKind.SPEND:
+        if self.is_flat:
+            return self.base
+        if self._is_spend:
             return 0 if self.rates is None else rate(usage, self.rates)
-        return self.base + usage.total_tokens * self.per_prompt
+        return usage.prompt_tokens + usage.completion_tokens
 
     @property
     def counts_tokens(self) -> bool:
@@ -84,7 +100,19 @@ class Term:
 class Plan:
     """The limits of one key's calls of one model by one end user."""
 
-    __slots__ = ("budgets", "counts_tokens", "hard", "principal", "requests", "soft", "tokens", "until_us")
+    __slots__ = (
+        "budgets",
+        "counts_tokens",
+        "guesses_tokens",
+        "hard",
+        "principal",
+        "requests",
+        "soft",
+        "tokens",
+        "told",
+        "told_us",
+        "until_us",
+    )
 
     def __init__(self, principal: Principal, hard: list[Term], soft: list[Term], until_us: int) -> None:
         self.principal: Final = principal
@@ -92,10 +120,17 @@ class Plan:
         self.soft: Final = tuple(soft)
         self.budgets: Final = tuple(term for term in hard if term.is_budget)
         self.counts_tokens: Final = any(term.counts_tokens for term in (*hard, *soft))
+        self.guesses_tokens: Final = any(
+            term.counts_tokens and term.account.nature is LimitNature.RATE for term in (*hard, *soft)
+        )
+        """Whether a rate counts them: what a call will likely have matters."""
         self.until_us: Final = until_us
         self.requests: Final = _shown(hard, LimitKind.REQUESTS)
         """The terms that `x-ratelimit-*-requests` and `-tokens` are about."""
         self.tokens: Final = _shown(hard, LimitKind.TOKENS)
+        self.told: Headers = []
+        """What clients were told of these at `told_us`."""
+        self.told_us = 0
 
 
 class PlanBook:

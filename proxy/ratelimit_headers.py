@@ -5,13 +5,15 @@ SDKs and the gateways that read these headers parse it so. Runs for every call w
 not know where the numbers come from.
 """
 
-from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final, NamedTuple
 
 from proxy.headers import Headers
 
+MINUTE_MS: Final = 60_000
 
-@dataclass(frozen=True, slots=True)
-class RateStanding:
+
+class RateStanding(NamedTuple):
     """What is left of one limit: of `limit` units, `remaining`; `reset_us`: in how long all are back."""
 
     limit: int
@@ -23,27 +25,35 @@ def rate_limit_headers(requests: RateStanding | None, tokens: RateStanding | Non
     """The header lines of the tightest limit on requests and on tokens; none for a kind without a limit."""
     lines: Headers = []
     if requests is not None:
-        remaining = requests.remaining
+        limit, remaining, reset_us = requests
         lines = [
-            (b"x-ratelimit-limit-requests", b"%d" % requests.limit),
+            (b"x-ratelimit-limit-requests", b"%d" % limit),
             (b"x-ratelimit-remaining-requests", b"%d" % (remaining if remaining > 0 else 0)),
-            (b"x-ratelimit-reset-requests", go_duration(requests.reset_us)),
+            (b"x-ratelimit-reset-requests", go_duration(reset_us) if reset_us > 0 else b"0s"),
         ]
     if tokens is not None:
-        remaining = tokens.remaining
+        limit, remaining, reset_us = tokens
         lines += (
-            (b"x-ratelimit-limit-tokens", b"%d" % tokens.limit),
+            (b"x-ratelimit-limit-tokens", b"%d" % limit),
             (b"x-ratelimit-remaining-tokens", b"%d" % (remaining if remaining > 0 else 0)),
-            (b"x-ratelimit-reset-tokens", go_duration(tokens.reset_us)),
+            (b"x-ratelimit-reset-tokens", go_duration(reset_us) if reset_us > 0 else b"0s"),
         )
     return lines
 
 
 def go_duration(duration_us: int) -> bytes:
-    """A duration as Go's `time.Duration` prints it, in whole milliseconds, rounded up; `0s` for none."""
+    """A duration as Go's `time.Duration` prints it, rounded up: in whole milliseconds, and from a minute on
+    in whole seconds; `0s` for none.
+    """
     if duration_us <= 0:
         return b"0s"
     ms = -(-duration_us // 1000)
+    return _written(ms if ms < MINUTE_MS else -(-ms // 1000) * 1000)
+
+
+@lru_cache(maxsize=256)
+def _written(ms: int) -> bytes:
+    """One that ends hours from now is the same for a second's calls."""
     if ms < 1000:
         return b"%dms" % ms
     seconds, ms = divmod(ms, 1000)

@@ -1,21 +1,24 @@
 """A worker's desk on a real database, with a clock that tests turn, and a database that fails to order."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ledger import limit_settings, tenancy
 from ledger.database import Database
+from ledger.direct import Connection
 from ledger.errors import DatabaseUnavailable
 from ledger.limit_settings import LimitScope
 from ledger.limits import Limit, LimitKind, LimitWindow
 from proxy.allowances import TICK_US, Account
 from proxy.leasing import LeaseDesk
 from tests.records import NOON_US
+
+T = TypeVar("T")
 
 
 class Unreliable:
@@ -31,13 +34,25 @@ class Unreliable:
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
+        await self._begin()
+        async with self._database.write() as session:
+            yield session
+        self._end()
+
+    async def transact(self, work: Callable[[Connection], Coroutine[Any, Any, T]]) -> T:
+        await self._begin()
+        done = await self._database.transact(work)
+        self._end()
+        return done
+
+    async def _begin(self) -> None:
         self.writes += 1
         await self.open.wait()
         if self.before:
             self.before -= 1
             raise DatabaseUnavailable("the database is away")
-        async with self._database.write() as session:
-            yield session
+
+    def _end(self) -> None:
         if self.after:
             self.after -= 1
             raise DatabaseUnavailable("the answer was lost")

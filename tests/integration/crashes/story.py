@@ -217,7 +217,9 @@ class Story:
             holder_id = await leases.register(session, "host", 0, NOON_US)
         journal.begin_holder(holder_id)
         async with database.write() as session:
-            await leases.exchange(session, holder_id, [Wish(self._book.limit, 500, 500)], [], NOON_US, 1)
+            await leases.exchange(
+                await session.connection(), holder_id, [Wish(self._book.limit, 500, 500)], [], NOON_US, 1
+            )
         settled = SettledCalls(journal, FlightRecorder(self.folder, holder_id, slots=SLOTS))
         poster = Poster(database, self.data_dir, PriceBook())
         calls: dict[int, Settlement] = {}

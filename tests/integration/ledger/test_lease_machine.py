@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any
 
 import pytest
@@ -71,8 +72,9 @@ class Ledger(RuleBasedStateMachine):
         self, worker: Worker, wishes: list[Wish], returns: list[Return], turn: int = 0
     ) -> Exchanged:
         turn = turn or next(turns)
-        async with self.database.write() as session:
-            return await leases.exchange(session, worker.id, wishes, returns, NOON_US, turn)
+        return await self.database.transact(
+            lambda connection: leases.exchange(connection, worker.id, wishes, returns, NOON_US, turn)
+        )
 
     async def deliver(self, *entries: Entry) -> int:
         async with self.database.write() as session:
@@ -215,9 +217,17 @@ async def test_eight_workers_at_once_never_wait_in_a_ring(postgresql_url: str) -
             at_us = NOON_US + turn * DAY_US
             keys = [BalanceKey(limit.id, "", limit.span(at_us)[0]) for limit in days]
             keys = dice.sample([*keys, key_of(slots), BalanceKey(rate.id, "", 0)], dice.randint(2, 6))
-            async with database.write() as session:
-                wishes = [Wish(key, 1, dice.randint(1, 20)) for key in keys]
-                answer = await leases.exchange(session, holder, wishes, [], NOON_US, next(turns))
+            wishes = [Wish(key, 1, dice.randint(1, 20)) for key in keys]
+            answer = await database.transact(
+                partial(
+                    leases.exchange,
+                    holder_id=holder,
+                    wishes=wishes,
+                    returns=[],
+                    now_us=NOON_US,
+                    turn=next(turns),
+                )
+            )
             got = {key: grant.granted for key, grant in zip(keys, answer.grants, strict=True)}
             assert not any(grant.is_gone for grant in answer.grants)
             worked.append(got.get(keys[0], 0))
@@ -243,7 +253,7 @@ async def test_eight_workers_at_once_never_wait_in_a_ring(postgresql_url: str) -
                 holder = await register(database, seed)
             async with database.write() as session:
                 returns = [Return(key, amount) for key, amount in got.items()]
-                await leases.exchange(session, holder, [], returns, NOON_US, next(turns))
+                await leases.exchange(await session.connection(), holder, [], returns, NOON_US, next(turns))
             if turn % 5 == 4:
                 async with database.write() as session:
                     await leases.expire(session, NOON_US)

@@ -33,8 +33,10 @@ async def a_limit(database: Database, kind: LimitKind, max_value: int, **fields:
 async def exchange(
     database: Database, holder_id: str, wishes: list[Wish], returns: list[Return], now_us: int = NOON_US
 ) -> Exchanged:
-    async with database.write() as session:
-        return await leases.exchange(session, holder_id, wishes, returns, now_us, next(turns))
+    turn = next(turns)
+    return await database.transact(
+        lambda connection: leases.exchange(connection, holder_id, wishes, returns, now_us, turn)
+    )
 
 
 async def silence(database: Database, holder_id: str, seconds: float) -> None:

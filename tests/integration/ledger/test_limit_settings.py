@@ -148,7 +148,9 @@ async def test_a_removed_limit_leaves_no_row(database: Database) -> None:
     await post_all(database, [a_record(tenant_id=tenant_id)])
     async with database.write() as session:
         await limit_settings.set_limit(session, scope, LimitKind.TOKENS, DAY, 100, NOON_US)
-        await leases.exchange(session, holder, [Wish(key_of(tokens), 5, 5)], [], NOON_US, next(turns))
+        await leases.exchange(
+            await session.connection(), holder, [Wish(key_of(tokens), 5, 5)], [], NOON_US, next(turns)
+        )
     async with database.read() as session:
         before = await changes.latest(session)
     async with database.write() as session:
@@ -160,7 +162,7 @@ async def test_a_removed_limit_leaves_no_row(database: Database) -> None:
             assert (await session.execute(text(f"SELECT count(*) FROM {table}"))).scalar_one() == 0, table
         back = [Return(key_of(tokens), 5), Return(BalanceKey(rate.id, "", 0), 5)]
         wish = Wish(key_of(tokens), 5, 7)
-        answer = await leases.exchange(session, holder, [wish], back, NOON_US, next(turns))
+        answer = await leases.exchange(await session.connection(), holder, [wish], back, NOON_US, next(turns))
         (grant,) = answer.grants
         assert grant.is_gone and grant.granted == 7
         with pytest.raises(NotFound, match="no limit"):
@@ -222,7 +224,7 @@ async def test_what_is_left_of_each_limit(database: Database, monkeypatch: pytes
     holder = await register(database)
     wishes = [Wish(key_of(day), 30, 30), Wish(key_of(slots), 3, 3), Wish(BalanceKey(rate.id, "", 0), 10, 10)]
     async with database.write() as session:
-        await leases.exchange(session, holder, wishes, [], NOON_US, next(turns))
+        await leases.exchange(await session.connection(), holder, wishes, [], NOON_US, next(turns))
     await post_all(
         database,
         [

@@ -106,7 +106,9 @@ async def test_a_posting_moves_the_lease_to_what_is_used_once(customer: Customer
     limit = await customer.limit(LimitKind.TOKENS, DAY, 100)
     key, holder = key_of(limit), await register(customer.database)
     async with customer.database.write() as session:
-        await leases.exchange(session, holder, [Wish(key, 60, 60)], [], NOON_US, next(turns))
+        await leases.exchange(
+            await session.connection(), holder, [Wish(key, 60, 60)], [], NOON_US, next(turns)
+        )
     record = customer.record(holder_id=holder, charges=(Charge(*key, 20),))
     again = customer.record(holder_id=holder, charges=(Charge(*key, 25), Charge("limit_gone", "", 0, 9)))
     assert await customer.post(record, record) == PostResult(1, 1)
@@ -124,7 +126,9 @@ async def test_an_outages_overage_counts_in_full_and_touches_no_lease(customer: 
     limit = await customer.limit(LimitKind.TOKENS, DAY, 100)
     key, holder = key_of(limit), await register(customer.database)
     async with customer.database.write() as session:
-        await leases.exchange(session, holder, [Wish(key, 60, 60)], [], NOON_US, next(turns))
+        await leases.exchange(
+            await session.connection(), holder, [Wish(key, 60, 60)], [], NOON_US, next(turns)
+        )
     beyond = [customer.record() for _ in range(20)]
     leased = customer.record(holder_id=holder, charges=(Charge(*key, 15),))
     partly = customer.record(holder_id=holder, charges=(Charge(*key, 4),))
@@ -132,7 +136,7 @@ async def test_an_outages_overage_counts_in_full_and_touches_no_lease(customer: 
     assert await balance_of(customer.database, key) == (22 * 15, 60 - 15 - 4)
     async with customer.database.write() as session:
         wishes = [Wish(key, 0, 50, 50)]
-        answer = await leases.exchange(session, holder, wishes, [], NOON_US, next(turns))
+        answer = await leases.exchange(await session.connection(), holder, wishes, [], NOON_US, next(turns))
     (grant,) = answer.grants
     assert (grant.granted, grant.balance and grant.balance.unspent) == (0, 0)
     assert await customer.post(HolderEnded(holder)) == PostResult(0, 0, 0, 1)
@@ -149,9 +153,14 @@ async def test_an_end_gives_back_what_its_records_left(customer: Customer) -> No
     one, two = await register(customer.database), await register(customer.database)
     async with customer.database.write() as session:
         await leases.exchange(
-            session, one, [Wish(key, 40, 40), Wish(key_of(slots), 3, 3)], [], NOON_US, next(turns)
+            await session.connection(),
+            one,
+            [Wish(key, 40, 40), Wish(key_of(slots), 3, 3)],
+            [],
+            NOON_US,
+            next(turns),
         )
-        await leases.exchange(session, two, [Wish(key, 40, 40)], [], NOON_US, next(turns))
+        await leases.exchange(await session.connection(), two, [Wish(key, 40, 40)], [], NOON_US, next(turns))
     record = customer.record(holder_id=one, charges=(Charge(*key, 15),))
     assert await customer.post(record, HolderEnded(one), HolderEnded("holder_gone")) == PostResult(
         1, 0, ended=2
@@ -168,7 +177,9 @@ async def test_a_removed_limit_leaves_posting_in_peace(customer: Customer) -> No
     limit = await customer.limit(LimitKind.TOKENS, DAY, 100)
     key, holder = key_of(limit), await register(customer.database)
     async with customer.database.write() as session:
-        await leases.exchange(session, holder, [Wish(key, 40, 40)], [], NOON_US, next(turns))
+        await leases.exchange(
+            await session.connection(), holder, [Wish(key, 40, 40)], [], NOON_US, next(turns)
+        )
     async with customer.database.write() as session:
         await limit_settings.remove_limit(session, limit.id, NOON_US)
         # What a worker that asked at that very moment leaves behind.
@@ -211,7 +222,9 @@ async def test_a_killed_workers_leases_come_back_through_its_journal(
     limit = await customer.limit(LimitKind.TOKENS, DAY, 1000)
     key, holder = key_of(limit), await register(customer.database)
     async with customer.database.write() as session:
-        await leases.exchange(session, holder, [Wish(key, 500, 500)], [], NOON_US, next(turns))
+        await leases.exchange(
+            await session.connection(), holder, [Wish(key, 500, 500)], [], NOON_US, next(turns)
+        )
     folder = worker_folder(tmp_path, 0)
     writer = JournalWriter(folder)
     writer.begin_holder(holder)

@@ -114,7 +114,12 @@ async def book(database: Database) -> Book:
     ]
     async with database.write() as session:
         await leases.exchange(
-            session, book.holder_id, [Wish(key, 5, 5) for key in keys], [], NOON_US, next(turns)
+            await session.connection(),
+            book.holder_id,
+            [Wish(key, 5, 5) for key in keys],
+            [],
+            NOON_US,
+            next(turns),
         )
     await book.post(
         [a_record(**ids, holder_id=book.holder_id, charges=(Charge(*keys[0], 3),))], midway_us + 2 * HOUR_US

@@ -199,6 +199,24 @@ async def test_waiting_calls_on_the_last_requests_are_all_admitted_that_fit(ledg
         assert all(isinstance(one, tuple | RateLimited | QuotaExhausted) for one in done)
 
 
+async def test_a_call_that_waits_is_not_refused_for_those_that_do_not(ledger: Database) -> None:
+    """Guards against a 429 while thousands of slots are free: what a call waits for, others take each time
+    before it is its turn.
+    """
+    async with a_gate(ledger, (LimitKind.CONCURRENT, None, 10_000)) as gate:
+        taken: list[Hold | None] = []
+
+        def comes_between(is_done: bool) -> None:
+            asyncio.get_running_loop().call_soon(
+                lambda: taken.append(gate.admission.take(gate.plan(chat()), chat(), 200))
+            )
+
+        gate.bench.desk._on_exchange = comes_between
+        _, hold = await gate.admit(chat(max_tokens=1))
+        hold.release()
+        assert len(taken) < 4
+
+
 async def test_a_call_before_midnight_counts_before_midnight(ledger: Database) -> None:
     """Guards against a plan kept past its window, and against a charge to a window that posting is not in."""
     async with a_gate(ledger, (LimitKind.REQUESTS, DAY, 1), at_us=MIDNIGHT_US - 100_000) as gate:

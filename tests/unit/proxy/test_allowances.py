@@ -155,6 +155,86 @@ def test_idle_allowances_go_back_within_half_a_second() -> None:
     assert (account.available, account.back, account.in_use) == (0, 60, 40)
 
 
+class Calls:
+    """Calls of one worker on a budget that others use as well: `rate` units a tick, held for a tick."""
+
+    def __init__(self, max_value: int) -> None:
+        self.account = an_account(a_limit(LimitKind.TOKENS, LimitWindow.LIFETIME, max_value))
+        self.balance = Balance(max_value)
+        self.now_us = NOW_US
+        self.held = self.exchanges = 0
+
+    def exchange(self, least: int, most: int) -> None:
+        account = self.account
+        back, account.back = account.back, 0
+        balance = self.balance.given_back(back)
+        granted = balance.grant(least, most, least)
+        self.balance = balance.granted(granted)
+        account.granted(Grant(granted, self.balance), least, self.now_us, self.now_us, 0)
+        self.exchanges += 1
+
+    def tick(self, units: int) -> None:
+        account = self.account
+        self.now_us += TICK_US // 2
+        used = account.settle(self.held, self.held)
+        self.balance, _ = self.balance.posted(held=self.balance.leased, charged=used, actual=used)
+        if units and not account.can_take(units, self.now_us):
+            self.exchange(units - account.available, units - account.available + account.target)
+        if units and account.can_take(units, self.now_us):
+            account.take(units, self.now_us)
+            self.held = units
+        else:
+            self.held = 0
+        self.now_us += TICK_US // 2
+        if (wanted := account.tick(self.now_us)) or account.back:
+            self.exchange(0, wanted)
+
+
+def test_far_from_a_limit_no_call_waits_and_the_ledger_is_hardly_asked() -> None:
+    """Guards against a renewal for each second of a demand that the budget has a thousand hours of."""
+    calls = Calls(10**12)
+    for _ in range(40):
+        calls.tick(100)
+    begun = calls.exchanges
+    for _ in range(400):
+        calls.tick(100)
+        assert calls.account.available >= 400 * 4  # as long as an answer may take
+    assert calls.exchanges - begun <= 100 / 4
+
+
+def test_a_block_of_plenty_shrinks_as_others_use_up_the_rest() -> None:
+    """Guards against a worker that sits on the last of a budget, by what it was once told of it."""
+    calls = Calls(2_000_000)
+    for _ in range(40):
+        calls.tick(100)
+    assert calls.account.available > 1_500
+    others = calls.balance.free - 1_000
+    calls.balance = calls.balance.granted(others)
+    for _ in range(24):
+        calls.tick(10)
+    assert calls.account.available + calls.account.in_use <= 1_000
+    assert calls.balance.free >= 500
+
+
+def test_plenty_idles_as_long_as_a_call_runs_and_no_longer() -> None:
+    """Guards against streams whose block goes back between two of their tokens, and against a budget in the
+    hands of a worker without calls.
+    """
+    calls = Calls(10**12)
+    for _ in range(8):
+        calls.tick(100)
+    account = calls.account
+    in_hand = account.available
+    for _ in range(40):  # it runs on, and takes nothing
+        calls.now_us += TICK_US
+        if (wanted := account.tick(calls.now_us)) or account.back:
+            calls.exchange(0, wanted)
+    assert account.available >= in_hand > 0
+    calls.tick(0)
+    assert (account.available, account.in_use, account.back) == (0, 0, 0)
+    assert calls.balance.leased == 0
+
+
 def test_units_of_a_rate_outlive_no_second() -> None:
     """Guards against a burst saved up in a worker's hands, to pass beside the ledger's own."""
     account = an_account(a_limit(LimitKind.REQUESTS, LimitWindow.MINUTE, 600))
@@ -162,6 +242,40 @@ def test_units_of_a_rate_outlive_no_second() -> None:
     assert account.can_take(50, NOW_US + 1_000_000)
     assert not account.can_take(1, NOW_US + 1_000_001)
     assert account.back == 50
+
+
+def test_a_rates_older_units_expire_before_its_newer_ones() -> None:
+    """Guards against units whose life is drawn out by those that are granted after them, and against newer
+    ones that are thrown away with the old.
+    """
+    account = an_account(a_limit(LimitKind.REQUESTS, LimitWindow.MINUTE, 600))
+    account.granted(Grant(50, None, NOW_US), 1, NOW_US, NOW_US, 0)
+    account.take(20, NOW_US)
+    later_us = NOW_US + 600_000
+    account.granted(Grant(10, None, NOW_US), 1, later_us, later_us, 0)
+    account.take(5, later_us)  # of the older
+    assert account.can_take(35, NOW_US + 1_000_000)
+    assert not account.can_take(11, NOW_US + 1_000_001)
+    assert (account.available, account.back) == (10, 25)
+    account.take(4, NOW_US + 1_000_001)
+    assert not account.can_take(1, later_us + 1_000_001)
+    assert (account.available, account.back) == (0, 31)
+
+
+def test_a_rate_is_renewed_before_its_units_expire() -> None:
+    """Guards against calls that wait for the ledger each second, on a rate with plenty left."""
+    account = an_account(a_limit(LimitKind.REQUESTS, LimitWindow.MINUTE, 600_000))
+    now_us, waited = NOW_US, 0
+    for turn in range(400):
+        now_us += TICK_US // 10
+        if not account.can_take(7, now_us):
+            waited += 1
+            account.granted(Grant(7 + account.target, None, now_us), 7, now_us, now_us, 0)
+        account.take(7, now_us)
+        account.settle(7, 7)
+        if turn % 10 == 9 and (wanted := account.tick(now_us)):
+            account.granted(Grant(wanted, None, now_us), 0, now_us, now_us, 0)
+    assert waited <= 5
 
 
 def test_a_rates_excess_is_a_debt_and_its_rest_comes_back() -> None:

@@ -48,6 +48,7 @@ class Desk:
 
     holder_id = "holder_1"
     is_away = False
+    late_s = 0.0
 
     def __init__(self, world: World) -> None:
         self.world = world

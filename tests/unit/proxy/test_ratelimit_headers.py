@@ -26,8 +26,8 @@ def parsed_us(text: bytes) -> Fraction:
     [
         (0, b"0s"), (-5, b"0s"), (1, b"1ms"), (12_000, b"12ms"), (999_001, b"1s"), (1_000_000, b"1s"),
         (1_500_000, b"1.5s"), (26_604_000, b"26.604s"), (60_000_000, b"1m0s"), (360_000_000, b"6m0s"),
-        (359_999_999, b"6m0s"), (3_600_000_000, b"1h0m0s"), (3_661_050_000, b"1h1m1.05s"),
-        (86_400_000_000, b"24h0m0s"),
+        (359_999_999, b"6m0s"), (3_600_000_000, b"1h0m0s"), (3_661_050_000, b"1h1m2s"),
+        (59_050_000, b"59.05s"), (86_400_000_000, b"24h0m0s"),
     ],
 )  # fmt: skip
 def test_a_duration_is_written_as_go_writes_it(us: int, text: bytes) -> None:
@@ -36,9 +36,10 @@ def test_a_duration_is_written_as_go_writes_it(us: int, text: bytes) -> None:
 
 
 @given(US)
-def test_a_duration_reads_back_never_early_and_never_a_millisecond_late(us: int) -> None:
-    """Guards against a client that comes back before the limit does."""
-    assert us <= parsed_us(go_duration(us)) < us + 1000
+def test_a_duration_reads_back_never_early_and_hardly_late(us: int) -> None:
+    """Guards against a client that comes back before the limit does, or much later."""
+    late_us = 1000 if us < 60_000_000 else 1_000_000
+    assert us <= parsed_us(go_duration(us)) < us + late_us
 
 
 @given(US, US)
