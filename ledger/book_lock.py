@@ -8,13 +8,15 @@ one at a time; on PostgreSQL a posting shares the lock, and a change takes it al
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from ledger.direct import Connection
+
 BOOK_LOCK = 0x6D67_0003
 
 
-async def share(session: AsyncSession) -> None:
+async def share(connection: Connection) -> None:
     """For posting: waits for a change under way."""
-    if session.get_bind().dialect.name == "postgresql":
-        await session.execute(text("SELECT pg_advisory_xact_lock_shared(:key)"), {"key": BOOK_LOCK})
+    if connection.dialect.name == "postgresql":
+        await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock_shared({BOOK_LOCK})")
 
 
 async def take(session: AsyncSession) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy import func, text
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
+from ledger.direct import Connection
 from ledger.tables.changes import Change
 
 APPEND_LOCK = 0x6D67_0001  # any number that no other user of advisory locks in this database has
@@ -28,6 +29,18 @@ async def append(session: AsyncSession, kind: str, subject_id: str, now_us: int)
 async def latest(session: AsyncSession) -> int:
     """The id of the newest change; 0 when there is none."""
     return (await session.execute(select(func.max(Change.id)))).scalar_one() or 0
+
+
+async def latest_id(connection: Connection) -> int:
+    """As `latest`, for who has a connection in place of a session."""
+    found = (await connection.exec_driver_sql("SELECT max(id) FROM change")).scalar_one()
+    return int(found or 0)
+
+
+async def has_kind(connection: Connection, kind: str, after_id: int) -> bool:
+    """Whether there is a change of a kind (one of our own words) after `after_id`."""
+    query = f"SELECT count(*) FROM change WHERE id > {int(after_id)} AND kind = '{kind}'"  # noqa: S608
+    return bool((await connection.exec_driver_sql(query)).scalar_one())
 
 
 async def since(session: AsyncSession, after_id: int) -> list[Change]:

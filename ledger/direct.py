@@ -46,12 +46,15 @@ class Connection(Protocol):
 
 
 class Rows:
-    """The rows that a statement returned. `rowcount` is how many those are: what only changes has none."""
+    """The rows that a statement returned. `rowcount` is how many those are: what only changes has none, but
+    for a statement over a list on SQLite, which tells how many rows it changed.
+    """
 
-    __slots__ = ("_rows",)
+    __slots__ = ("_rows", "rowcount")
 
-    def __init__(self, rows: Sequence[Any]) -> None:
+    def __init__(self, rows: Sequence[Any], rowcount: int | None = None) -> None:
         self._rows = rows
+        self.rowcount: Final = len(rows) if rowcount is None else rowcount
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self._rows)
@@ -70,11 +73,6 @@ class Rows:
         assert len(self._rows) <= 1, self._rows
         return self._rows[0][0] if self._rows else None
 
-    @property
-    def rowcount(self) -> int:
-        """How many there are."""
-        return len(self._rows)
-
 
 class _Named:
     def __init__(self, name: str) -> None:
@@ -90,6 +88,9 @@ class _OnSqlite:
         self._connection = connection
 
     async def exec_driver_sql(self, statement: str, parameters: Any = (), /) -> Rows:
+        """Runs one statement; with a list of parameters, once for each."""
+        if isinstance(parameters, list):
+            return Rows((), self._connection.executemany(statement, parameters).rowcount)
         return Rows(self._connection.execute(statement, parameters).fetchall())
 
 
@@ -173,3 +174,9 @@ def _to_its_end(work: Coroutine[Any, Any, T]) -> T:
         return value
     work.close()
     raise RuntimeError("a transaction in SQLite's thread waited for something else")
+
+
+def is_broken_constraint(error: Exception) -> bool:
+    """Whether a statement met a constraint, whichever of the drivers says so."""
+    state: str | None = getattr(error, "sqlstate", None)
+    return type(error).__name__ == "IntegrityError" or (state is not None and state.startswith("23"))

@@ -100,7 +100,7 @@ _POST: Final = Statement(
     # A sum past what the column holds stays there: it is far past every limit.
     "UPDATE limit_balance AS b SET leased = b.leased - given.taken,"
     " used = CASE WHEN b.used > {0} - given.used THEN {0} ELSE b.used + given.used END FROM {given}"
-    f" WHERE {_same('b')} AND b.leased >= given.taken",
+    f" WHERE {_same('b')} AND b.leased >= given.taken RETURNING 1",
     {**_KEY, "used": "numeric", "taken": "numeric"},
     further=1,
 )
@@ -298,8 +298,8 @@ async def post(connection: Connection, changes: Mapping[BalanceKey, tuple[int, i
     most = used_max(connection)
     rows = [(*key, min(used, most), taken) for key, (used, taken) in changes.items() if used or taken]
     if rows:
-        changed = await _POST.change(connection, rows, most)
-        assert changed == len(rows), (changed, rows)
+        changed = await _POST.read(connection, rows, most)
+        assert len(changed) == len(rows), (changed, rows)
 
 
 def used_max(connection: Connection) -> int:

@@ -67,10 +67,15 @@ def rate(usage: Usage, rates: Rates) -> int:
     """The exact amount in picos: cached tokens at their own price, the other prompt tokens at the input
     price.
     """
+    return rate_counts(usage.prompt_tokens, usage.cached_prompt_tokens, usage.completion_tokens, rates)
+
+
+def rate_counts(prompt_tokens: int, cached_prompt_tokens: int, completion_tokens: int, rates: Rates) -> int:
+    """As `rate`, of counts that are one value nowhere: each posted call comes by here."""
     return (
-        (usage.prompt_tokens - usage.cached_prompt_tokens) * rates.input_micros_per_mtok
-        + usage.cached_prompt_tokens * rates.cached_input_micros_per_mtok
-        + usage.completion_tokens * rates.output_micros_per_mtok
+        (prompt_tokens - cached_prompt_tokens) * rates.input_micros_per_mtok
+        + cached_prompt_tokens * rates.cached_input_micros_per_mtok
+        + completion_tokens * rates.output_micros_per_mtok
         + rates.request_micros * PICOS_PER_MICRO
     )
 

@@ -8,21 +8,19 @@ over the usage rows, and a duplicate, which is no new row, moves nothing. Window
 Sums are made here, and balances are changed once for each batch, however many calls are in it.
 """
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Final, NamedTuple
-
-from sqlalchemy.ext.asyncio import AsyncConnection
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple
 
 from ledger import lease_rows as rows
 from ledger.balance import Balance
-from ledger.given import Statement
+from ledger.direct import Connection
 from ledger.lease_rows import Lease
 from ledger.lease_terms import BalanceKey
-from ledger.limit_rows import limit_of, selected
 from ledger.limits import Limit, LimitKind, LimitWindow
 from ledger.past_windows import is_past
-from ledger.record import Charge
+
+Owner = tuple[str, str, str]
+"""Whose call it is: tenant, project, key."""
 
 
 class Caller(NamedTuple):
@@ -44,44 +42,24 @@ class Use(NamedTuple):
     amount_picos: int
 
 
-_LIMITS: Final = Statement(
-    f"SELECT {selected('l')} FROM usage_limit AS l"  # noqa: S608 (our own column names)
-    ' WHERE l."window" IS NOT NULL AND l."window" <> \'minute\''
-    " AND l.tenant_id IN (SELECT tenant_id FROM {given})"
-    " AND (l.project_id IS NULL OR l.project_id IN (SELECT project_id FROM {given}))"
-    " AND (l.api_key_id IS NULL OR l.api_key_id IN (SELECT api_key_id FROM {given}))",
-    {"tenant_id": "varchar", "project_id": "varchar", "api_key_id": "varchar"},
-)
-
-
-async def consumable_limits(
-    connection: AsyncConnection, callers: Collection[tuple[str, str, str]]
-) -> list[Limit]:
-    """The limits that may hold for calls of these (tenant, project, key), in one query."""
-    if not callers:
-        return []
-    return [limit_of(row) for row in await _LIMITS.read(connection, list(callers))]
-
-
 async def move(
-    connection: AsyncConnection,
-    limits: Sequence[Limit],
+    connection: Connection,
+    limits: Mapping[Owner, Sequence[Limit]],
     uses: Mapping[Caller, Use],
-    charges: Iterable[tuple[str, Charge]],
+    charges: Mapping[tuple[str, BalanceKey], int],
     ended: Collection[str],
     now_us: int,
 ) -> None:
     """Move what new rows used and were charged, and give back what the holders in `ended` have.
 
-    `charges` are of holders, by their id; those on a limit that was removed are forgotten.
+    `limits` are the consumable ones of each owner of the calls, whatever their model and end user. `charges`
+    are of holders, by their id; those on a limit that was removed are forgotten.
     """
-    by_id = {limit.id: limit for limit in limits}
+    by_id = {limit.id: limit for of_owner in limits.values() for limit in of_owner}
     used = {key: amount for key, amount in _used(limits, uses).items() if not is_past(key.window_us, now_us)}
-    charged: dict[tuple[str, BalanceKey], int] = defaultdict(int)
-    for holder_id, charge in charges:
-        if charge.limit_id in by_id:
-            key = BalanceKey(charge.limit_id, charge.end_user, charge.window_us)
-            charged[holder_id, key] += charge.amount
+    charged = {
+        (holder_id, key): amount for (holder_id, key), amount in charges.items() if key.limit_id in by_id
+    }
     await rows.drop_holders(connection, ended)
     owned = await rows.leases_of(connection, ended) if ended else []
     await rows.make_balances(connection, used)
@@ -102,27 +80,19 @@ async def move(
     await rows.note_reached(connection, reached, now_us)
 
 
-def _used(limits: Iterable[Limit], uses: Mapping[Caller, Use]) -> dict[BalanceKey, int]:
+def _used(limits: Mapping[Owner, Sequence[Limit]], uses: Mapping[Caller, Use]) -> dict[BalanceKey, int]:
     """What is to be added to each balance."""
-    by_scope: dict[tuple[str, str | None, str | None], list[Limit]] = defaultdict(list)
-    for limit in limits:
-        by_scope[limit.tenant_id, limit.project_id, limit.api_key_id].append(limit)
     begins: dict[tuple[LimitWindow | None, int], int] = {}
     used: dict[BalanceKey, int] = {}
     for caller, use in uses.items():
         tenant_id, project_id, api_key_id, model, end_user, hour_us = caller
-        for scope in (
-            (tenant_id, None, None),
-            (tenant_id, project_id, None),
-            (tenant_id, project_id, api_key_id),
-        ):
-            for limit in by_scope.get(scope, ()):
-                if not limit.applies(tenant_id, project_id, api_key_id, model, end_user):
-                    continue
-                if (window_us := begins.get((limit.window, hour_us))) is None:
-                    window_us = begins[limit.window, hour_us] = limit.span(hour_us)[0]
-                key = BalanceKey(limit.id, limit.user_key(end_user), window_us)
-                used[key] = used.get(key, 0) + amount_of(limit.kind, use)
+        for limit in limits[tenant_id, project_id, api_key_id]:
+            if not limit.applies(tenant_id, project_id, api_key_id, model, end_user):
+                continue
+            if (window_us := begins.get((limit.window, hour_us))) is None:
+                window_us = begins[limit.window, hour_us] = limit.span(hour_us)[0]
+            key = BalanceKey(limit.id, limit.user_key(end_user), window_us)
+            used[key] = used.get(key, 0) + amount_of(limit.kind, use)
     return used
 
 
@@ -134,7 +104,7 @@ def amount_of(kind: LimitKind, use: Use) -> int:
 
 
 async def _take(
-    connection: AsyncConnection,
+    connection: Connection,
     charged: Mapping[tuple[str, BalanceKey], int],
     balances: Mapping[BalanceKey, tuple[int, int]],
 ) -> dict[BalanceKey, int]:

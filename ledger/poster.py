@@ -18,6 +18,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -37,12 +38,16 @@ from ledger.journal.segments import (
     write_cursor,
 )
 from ledger.posting import BATCH_RECORDS_MAX, NOTHING_POSTED, PostResult, post
-from ledger.prices import PriceBook
 from ledger.record import CallRecord, Entry
+from ledger.terms import Terms
 
 logger = logging.getLogger(__name__)
 
-POLL_S: Final = 0.1  # what a record waits for at most; looking costs some 30 us a folder
+POLL_S: Final = 0.1  # looking costs some 30 us a folder
+GATHER_S: Final = (
+    0.3  # what a record waits for at most; a transaction costs as much as some hundred of its rows
+)
+GATHER_RECORDS: Final = 50  # whoever found so many waits that long for the next: some hundred calls a second
 BACKOFF_S_MAX: Final = 5.0
 DRAIN_S_MAX: Final = 10.0
 COMPLAINT_S: Final = 60.0  # a lasting trouble is said once a minute
@@ -67,7 +72,7 @@ class Poster:
         self,
         database: Database,
         data_dir: Path,
-        price_book: PriceBook,
+        terms: Terms,
         clock: Callable[[], int] = wall_clock_us,
         on_recovered: Callable[[Sequence[CallRecord]], None] = lambda _: None,
         *,
@@ -78,7 +83,7 @@ class Poster:
         """
         self._database = database
         self._data_dir = data_dir
-        self._price_book = price_book
+        self._terms = terms
         self._clock = clock
         self._orphans = Orphans(data_dir)
         self._on_recovered = on_recovered
@@ -110,8 +115,8 @@ class Poster:
         try:
             result = NOTHING_POSTED
             if entries:
-                async with self._database.write() as session:
-                    result = await post(session, entries, self._price_book, self._clock())
+                posting = partial(post, entries=entries, terms=self._terms, now_us=self._clock())
+                result = await self._database.transact(posting)
             for reader, _, batch in batches:
                 for damage in batch.damages:
                     self._set_aside(reader.folder, damage)
@@ -156,7 +161,11 @@ class Poster:
                     for about in ("database", "disk"):
                         self._complained.pop(about, None)
                 backoff_s = POLL_S
-                if result.inserted + result.duplicates >= BATCH_RECORDS_MAX:
+                posted = result.inserted + result.duplicates
+                if posted >= BATCH_RECORDS_MAX:
+                    continue
+                if posted >= GATHER_RECORDS:
+                    await _pause(stopping, GATHER_S)
                     continue
             await _pause(stopping, backoff_s)
         try:
@@ -238,16 +247,14 @@ async def drain_once(
     lock = poster_lock(data_dir)
     lock.take_or_raise("posting")
     try:
-        return await drain(database, data_dir, PriceBook(currency), keep_s=keep_s)
+        return await drain(database, data_dir, Terms(currency), keep_s=keep_s)
     finally:
         lock.release()
 
 
-async def drain(
-    database: Database, data_dir: Path, price_book: PriceBook, *, keep_s: float = FOREVER_S
-) -> PostResult:
+async def drain(database: Database, data_dir: Path, terms: Terms, *, keep_s: float = FOREVER_S) -> PostResult:
     """As drain_once, for who holds the poster's lock."""
-    poster = Poster(database, data_dir, price_book, keep_s=keep_s)
+    poster = Poster(database, data_dir, terms, keep_s=keep_s)
     try:
         return await poster.drain()
     finally:
@@ -274,7 +281,7 @@ async def run(
             await _pause(stopping, 1.0)
             if stopping.is_set():
                 return
-    poster = Poster(database, data_dir, PriceBook(currency), on_recovered=on_recovered, keep_s=keep_s)
+    poster = Poster(database, data_dir, Terms(currency), on_recovered=on_recovered, keep_s=keep_s)
     try:
         try:
             await poster.check()

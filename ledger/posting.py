@@ -9,7 +9,6 @@ Statements are written by hand and handed to the driver as they are: this runs o
 object layer would cost more than the databases do. Rows are tuples in the order of the table's columns.
 """
 
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
@@ -17,19 +16,16 @@ from typing import Any
 
 from sqlalchemy import Table as SqlTable
 from sqlalchemy.dialects import postgresql
-from sqlalchemy.exc import IntegrityError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from ledger import book_lock, moves
+from ledger.direct import Connection, is_broken_constraint
 from ledger.errors import DatabaseUnusable
-from ledger.money import rate
-from ledger.moves import Caller, Use
-from ledger.prices import PriceBook, rates_of
-from ledger.record import CallRecord, Charge, Entry
+from ledger.lease_terms import BalanceKey
+from ledger.rated import RatedCalls, Row, rated
+from ledger.record import CallRecord, Entry
 from ledger.tables import Table
-from ledger.usage import UsageSource
+from ledger.terms import Terms
 
-HOUR_US = 3_600_000_000
 BATCH_RECORDS_MAX = 1000  # one transaction: about 20 ms of work, and a few hundred KiB of parameters
 
 USAGE: SqlTable = Table.metadata.tables["usage"]
@@ -62,9 +58,7 @@ class PostResult:
 NOTHING_POSTED = PostResult(0, 0)
 
 
-async def post(
-    session: AsyncSession, entries: Sequence[Entry], price_book: PriceBook, now_us: int
-) -> PostResult:
+async def post(connection: Connection, entries: Sequence[Entry], terms: Terms, now_us: int) -> PostResult:
     """Post journal entries, at most BATCH_RECORDS_MAX of them. Raises DatabaseUnusable for a sum that cannot
     be held.
 
@@ -72,129 +66,62 @@ async def post(
     only after that.
     """
     assert len(entries) <= BATCH_RECORDS_MAX, len(entries)
-    connection = await session.connection()
-    is_postgresql = connection.dialect.name == "postgresql"
-    await book_lock.share(session)
-    await price_book.refresh(session)
-    rows: dict[str, tuple[Any, ...]] = {}
-    charged: dict[str, CallRecord] = {}
+    await book_lock.share(connection)
+    await terms.refresh(connection)
+    records: dict[str, CallRecord] = {}
     ended: list[str] = []
     for entry in entries:
-        if not isinstance(entry, CallRecord):
+        if isinstance(entry, CallRecord):
+            records.setdefault(entry.request_id, entry)
+        else:
             ended.append(entry.holder_id)
-        elif entry.request_id not in rows:
-            rows[entry.request_id] = _usage_row(entry, price_book, now_us)
-            if entry.charges:
-                charged[entry.request_id] = entry
     try:
-        insert = _insert_postgresql if is_postgresql else _insert_sqlite
-        fresh = await insert(connection, rows) if rows else []
-        if fresh:
-            await _add_to_rollups(connection, _rollups(fresh), is_postgresql)
-            await _mark_used(connection, fresh, is_postgresql)
-        limits = await moves.consumable_limits(connection, {_owner_of(row) for row in fresh})
-        if limits or ended:
-            uses = _uses(fresh) if limits else {}
-            await moves.move(connection, limits, uses, _charges(fresh, charged), set(ended), now_us)
-    except (OverflowError, IntegrityError) as error:
-        raise DatabaseUnusable(f"cannot post: {TOO_LARGE if not is_postgresql else error}") from error
-    unpriced = sum(1 for row in fresh if row[_PRICE_VERSION_ID] is None)
-    return PostResult(len(fresh), len(entries) - len(ended) - len(fresh), unpriced, len(ended))
+        calls = await _insert(connection, records, terms, now_us)
+        if calls.rows:
+            await _add_to_rollups(connection, calls)
+            await _mark_used(connection, calls)
+        limits = await terms.consumable_limits(connection, calls.owners())
+        if ended or any(limits.values()):
+            charges = _charges(records[row[_REQUEST_ID]] for row in calls.rows)
+            await moves.move(connection, limits, calls.uses(), charges, set(ended), now_us)
+    except Exception as error:
+        if isinstance(error, OverflowError) or is_broken_constraint(error):
+            reason = error if _is_postgresql(connection) else TOO_LARGE
+            raise DatabaseUnusable(f"cannot post: {reason}") from error
+        raise
+    inserted = len(calls.rows)
+    return PostResult(inserted, len(entries) - len(ended) - inserted, calls.unpriced, len(ended))
 
 
-def _usage_row(record: CallRecord, price_book: PriceBook, now_us: int) -> tuple[Any, ...]:
-    """The columns of `usage` in their order (tests/integration/ledger/test_posting.py holds it to that)."""
-    price = price_book.in_force(record.model, record.tenant_id, record.started_us)
-    is_known = (
-        record.usage_source is not UsageSource.UNRESOLVED
-    )  # else not even the price of a request is due
-    return (
-        record.request_id,
-        record.started_us,
-        record.ended_us,
-        record.first_byte_us,
-        record.tenant_id,
-        record.project_id,
-        record.api_key_id,
-        record.model,
-        record.backend,
-        record.endpoint,
-        record.streamed,
-        record.ending.value,
-        record.http_status,
-        record.usage_source.value,
-        record.prompt_tokens,
-        record.cached_prompt_tokens,
-        record.completion_tokens,
-        0 if price is None or not is_known else rate(record.usage, rates_of(price)),
-        price_book.currency if price is None else price.currency,
-        None if price is None else price.id,
-        now_us,
-        record.end_user,
-        record.choices_per_prompt,
-    )
+async def _insert(
+    connection: Connection, records: dict[str, CallRecord], terms: Terms, now_us: int
+) -> RatedCalls:
+    """Insert what is not there yet; the calls that this inserted. Nearly always it is all of them."""
+    calls = rated(records.values(), terms.prices, now_us)
+    if not calls.rows:
+        return calls
+    insert = _insert_postgresql if _is_postgresql(connection) else _insert_sqlite
+    fresh = await insert(connection, calls.rows)
+    return calls if fresh is None else rated((records[key] for key in fresh), terms.prices, now_us)
+
+
+def _charges(records: Iterable[CallRecord]) -> dict[tuple[str, BalanceKey], int]:
+    """What the calls take from their workers' leases, by holder."""
+    sums: dict[tuple[str, str, str, int], int] = {}
+    for record in records:
+        for charge in record.charges:
+            key = (record.holder_id, charge.limit_id, charge.end_user, charge.window_us)
+            sums[key] = sums.get(key, 0) + charge.amount
+    return {(holder_id, BalanceKey._make(key)): amount for (holder_id, *key), amount in sums.items()}
 
 
 _COLUMNS = [column.name for column in USAGE.columns]
 _REQUEST_ID = _COLUMNS.index("request_id")
-_STARTED_US = _COLUMNS.index("started_us")
-_API_KEY_ID = _COLUMNS.index("api_key_id")
-_PRICE_VERSION_ID = _COLUMNS.index("price_version_id")
-_group_of = itemgetter(
-    *(
-        _COLUMNS.index(name)
-        for name in ("tenant_id", "project_id", "api_key_id", "model", "endpoint", "currency", "usage_source")
-    )
-)
-_owner_of = itemgetter(*(_COLUMNS.index(name) for name in ("tenant_id", "project_id", "api_key_id")))
-_caller_of = itemgetter(
-    *(_COLUMNS.index(name) for name in ("tenant_id", "project_id", "api_key_id", "model", "end_user"))
-)
-_summed_of = itemgetter(*(_COLUMNS.index(name) for name in _SUMS[1:]))
+_request_id_of = itemgetter(_REQUEST_ID)
 
 
-def _rollups(rows: Iterable[tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """The rows' sums for each hour and group, in the order of the key: posters of two hosts then lock in one
-    order.
-    """
-    sums: dict[tuple[Any, ...], list[int]] = {}
-    for row in rows:
-        key = (row[_STARTED_US] // HOUR_US, *_group_of(row))
-        prompt, cached, completion, picos = _summed_of(row)
-        entry = sums.get(key)
-        if entry is None:
-            sums[key] = [1, prompt, cached, completion, picos]
-        else:
-            entry[0] += 1
-            entry[1] += prompt
-            entry[2] += cached
-            entry[3] += completion
-            entry[4] += picos
-    return [(hour * HOUR_US, *group, *sums[hour, *group]) for hour, *group in sorted(sums)]
-
-
-def _uses(rows: Iterable[tuple[Any, ...]]) -> dict[Caller, Use]:
-    """What the rows used, of all that the same limits hold for together."""
-    sums: dict[tuple[Any, ...], list[int]] = {}
-    for row in rows:
-        key = (*_caller_of(row), row[_STARTED_US] // HOUR_US)
-        prompt, _, completion, picos = _summed_of(row)
-        entry = sums.get(key)
-        if entry is None:
-            sums[key] = [1, prompt + completion, picos]
-        else:
-            entry[0] += 1
-            entry[1] += prompt + completion
-            entry[2] += picos
-    return {Caller._make((*key[:-1], key[-1] * HOUR_US)): Use._make(sums[key]) for key in sums}
-
-
-def _charges(rows: Iterable[tuple[Any, ...]], charged: dict[str, CallRecord]) -> list[tuple[str, Charge]]:
-    """What the calls of these rows take from their workers' leases."""
-    if not charged:
-        return []
-    records = (charged.get(row[_REQUEST_ID]) for row in rows)
-    return [(record.holder_id, charge) for record in records if record for charge in record.charges]
+def _is_postgresql(connection: Connection) -> bool:
+    return connection.dialect.name == "postgresql"
 
 
 def _named(table: SqlTable) -> str:
@@ -206,9 +133,15 @@ def _marks(table: SqlTable) -> str:
 
 
 def _arrays(table: SqlTable) -> str:
+    """The columns as parameters. Picos travel as text: the driver makes a Decimal of each integer that it is
+    to send as a numeric, which costs as much as a whole row.
+    """
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
-    types = (column.type.dialect_impl(dialect).compile(dialect=dialect) for column in table.columns)
-    return ", ".join(f"${place}::{kind.split(' COLLATE')[0]}[]" for place, kind in enumerate(types, 1))
+    kinds = []
+    for place, column in enumerate(table.columns, 1):
+        kind = column.type.dialect_impl(dialect).compile(dialect=dialect).split(" COLLATE")[0]
+        kinds.append(f"${place}::{'text[]::' if column.name == 'amount_picos' else ''}{kind}[]")
+    return ", ".join(kinds)
 
 
 # Built once from the tables' own column names: nothing from outside is in them.
@@ -216,8 +149,12 @@ _UPSERT = (
     f" ON CONFLICT ({', '.join(column.name for column in USAGE_HOUR.primary_key.columns)}) DO UPDATE SET "
     + ", ".join(f"{name} = usage_hour.{name} + excluded.{name}" for name in _SUMS)
 )
-_SQLITE_KNOWN = "SELECT request_id FROM usage WHERE request_id IN (SELECT value FROM json_each(?))"
-_SQLITE_INSERT = f"INSERT INTO usage ({_named(USAGE)}) VALUES ({_marks(USAGE)})"  # noqa: S608
+_SQLITE_LAST = "SELECT coalesce(max(rowid), 0) FROM usage"
+_SQLITE_INSERT = (
+    f"INSERT INTO usage ({_named(USAGE)}) VALUES ({_marks(USAGE)})"  # noqa: S608
+    " ON CONFLICT (request_id) DO NOTHING"
+)
+_SQLITE_FRESH = "SELECT request_id FROM usage WHERE rowid > ?"
 _SQLITE_ADD = (
     f"INSERT INTO usage_hour ({_named(USAGE_HOUR)})"  # noqa: S608
     f" VALUES ({_marks(USAGE_HOUR)}){_UPSERT}"
@@ -226,8 +163,10 @@ _SQLITE_USED = (
     "UPDATE api_key SET last_used_us = ?1 WHERE id = ?2 AND (last_used_us IS NULL OR last_used_us < ?1)"
 )
 _POSTGRESQL_INSERT = (
-    f"INSERT INTO usage ({_named(USAGE)}) SELECT * FROM unnest({_arrays(USAGE)})"  # noqa: S608
-    " ON CONFLICT (request_id) DO NOTHING RETURNING request_id"
+    f"WITH fresh AS (INSERT INTO usage ({_named(USAGE)}) SELECT * FROM unnest({_arrays(USAGE)})"  # noqa: S608
+    " ON CONFLICT (request_id) DO NOTHING RETURNING request_id)"
+    f" SELECT count(*), CASE WHEN count(*) < ${len(USAGE.columns) + 1}::bigint THEN array_agg(request_id) END"
+    " FROM fresh"
 )
 _POSTGRESQL_ADD = (
     f"INSERT INTO usage_hour ({_named(USAGE_HOUR)})"  # noqa: S608
@@ -240,55 +179,46 @@ _POSTGRESQL_USED = (
 )
 
 
-async def _insert_sqlite(
-    connection: AsyncConnection, rows: dict[str, tuple[Any, ...]]
-) -> list[tuple[Any, ...]]:
-    """There is one writer at a time, and it is us: what is not there now will not be there a moment later."""
-    result = await connection.exec_driver_sql(_SQLITE_KNOWN, (json.dumps(list(rows)),))
-    known = {request_id for (request_id,) in result}
-    fresh = [row for request_id, row in rows.items() if request_id not in known]
-    if fresh:
-        await connection.exec_driver_sql(_SQLITE_INSERT, fresh)
-    return fresh
+async def _insert_sqlite(connection: Connection, rows: list[Row]) -> list[str] | None:
+    """The ids of the rows that were not there; None where none of them was.
 
-
-async def _insert_postgresql(
-    connection: AsyncConnection, rows: dict[str, tuple[Any, ...]]
-) -> list[tuple[Any, ...]]:
-    """In the order of the key, so that two hosts with the same record wait for each other and never
-    deadlock.
+    There is one writer at a time, and it is us: what has come behind the last row is ours.
     """
-    if not rows:
-        return []
-    ordered = [rows[request_id] for request_id in sorted(rows)]
-    result = await connection.exec_driver_sql(_POSTGRESQL_INSERT, _transposed(ordered))
-    return [rows[request_id] for (request_id,) in result]
+    last = (await connection.exec_driver_sql(_SQLITE_LAST)).scalar_one()
+    if (await connection.exec_driver_sql(_SQLITE_INSERT, rows)).rowcount == len(rows):
+        return None
+    return [request_id for (request_id,) in await connection.exec_driver_sql(_SQLITE_FRESH, (last,))]
 
 
-async def _add_to_rollups(
-    connection: AsyncConnection, sums: list[tuple[Any, ...]], is_postgresql: bool
-) -> None:
-    if is_postgresql:
-        await connection.exec_driver_sql(_POSTGRESQL_ADD, _transposed(sums))
+async def _insert_postgresql(connection: Connection, rows: list[Row]) -> list[str] | None:
+    """As on SQLite. In the order of the key, so that two hosts with the same record wait for each other and
+    never deadlock.
+    """
+    rows.sort(key=_request_id_of)
+    found = await connection.exec_driver_sql(_POSTGRESQL_INSERT, (*_transposed(rows, USAGE), len(rows)))
+    ((inserted, fresh),) = found.all()
+    return None if inserted == len(rows) else fresh or []
+
+
+async def _add_to_rollups(connection: Connection, calls: RatedCalls) -> None:
+    if _is_postgresql(connection):
+        await connection.exec_driver_sql(_POSTGRESQL_ADD, _transposed(calls.hours(), USAGE_HOUR))
     else:
-        await connection.exec_driver_sql(_SQLITE_ADD, sums)
+        await connection.exec_driver_sql(_SQLITE_ADD, calls.hours())
 
 
-async def _mark_used(
-    connection: AsyncConnection, rows: Iterable[tuple[Any, ...]], is_postgresql: bool
-) -> None:
+async def _mark_used(connection: Connection, calls: RatedCalls) -> None:
     """A key's last use, off the hot path: the start of its latest posted call."""
-    latest: dict[str, int] = {}
-    for row in rows:
-        key_id = row[_API_KEY_ID]
-        latest[key_id] = max(row[_STARTED_US], latest.get(key_id, 0))
-    used = [(latest[key_id], key_id) for key_id in sorted(latest)]
-    if is_postgresql:
-        await connection.exec_driver_sql(_POSTGRESQL_USED, _transposed(used))
+    if _is_postgresql(connection):
+        starts, key_ids = zip(*calls.last_used(), strict=True)
+        await connection.exec_driver_sql(_POSTGRESQL_USED, (starts, key_ids))
     else:
-        await connection.exec_driver_sql(_SQLITE_USED, used)
+        await connection.exec_driver_sql(_SQLITE_USED, calls.last_used())
 
 
-def _transposed(rows: Sequence[tuple[Any, ...]]) -> tuple[list[Any], ...]:
+def _transposed(rows: Sequence[Row], table: SqlTable) -> tuple[Sequence[Any], ...]:
     """Rows as arrays of columns, which is how unnest takes them."""
-    return tuple(list(column) for column in zip(*rows, strict=True))
+    columns: list[Sequence[Any]] = list(zip(*rows, strict=True))
+    picos = table.columns.keys().index("amount_picos")
+    columns[picos] = [str(amount) for amount in columns[picos]]
+    return tuple(columns)

@@ -14,11 +14,13 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
 from ledger import book_lock, changes
+from ledger.direct import Connection
 from ledger.errors import NotFound, Refused
 from ledger.ids import new_id
 from ledger.limits import FOREVER_US
 from ledger.money import PRICE_MICROS_MAX, Rates
 from ledger.partitions import made_between
+from ledger.tables.base import Table
 from ledger.tables.prices import PriceVersion
 from ledger.tables.tenancy import Tenant
 from ledger.tables.usage import UsageRow
@@ -26,6 +28,9 @@ from ledger.tables.usage import UsageRow
 CHANGED = "price.set"
 MODEL_CHARS_MAX = 512  # vLLM takes paths as model names
 DEFAULT_CURRENCY = "USD"
+
+_COLUMNS = [column.name for column in Table.metadata.tables["price_version"].columns]
+_ALL = f"SELECT {', '.join(_COLUMNS)} FROM price_version ORDER BY effective_from_us"  # noqa: S608
 
 
 async def set_price(
@@ -119,16 +124,14 @@ class PriceBook:
         self._begins: dict[tuple[str, str | None], list[int]] = {}
         self._versions: dict[tuple[str, str | None], list[PriceVersion]] = {}
 
-    async def refresh(self, session: AsyncSession) -> None:
+    async def refresh(self, connection: Connection) -> None:
         """Read the prices again if the change log has a new one: one query when it has not."""
-        latest = await changes.latest(session)
-        if self._seen is not None and latest > self._seen:
-            news = await changes.since(session, self._seen)
-            if len(news) < changes.AT_ONCE_MAX and all(change.kind != CHANGED for change in news):
-                self._seen = latest
-        if self._seen is None or latest != self._seen:
-            await self._load(session)
-            self._seen = latest
+        latest = await changes.latest_id(connection)
+        if latest == self._seen:
+            return
+        if self._seen is None or await changes.has_kind(connection, CHANGED, self._seen):
+            await self._load(connection)
+        self._seen = latest
 
     def in_force(self, model: str, tenant_id: str, at_us: int) -> PriceVersion | None:
         """The version that rates a call that started at `at_us`; None when the model is free then."""
@@ -145,6 +148,15 @@ class PriceBook:
                 until_us = min(until_us, begins[place])
         return until_us
 
+    def held_from(self, model: str, tenant_id: str, at_us: int) -> int:
+        """Since when the model has been rated as it is at `at_us`; 0 for ever."""
+        from_us = 0
+        for key in ((model, tenant_id), (model, None)):
+            begins = self._begins.get(key, [])
+            if place := bisect.bisect_right(begins, at_us):
+                from_us = max(from_us, begins[place - 1])
+        return from_us
+
     def _at(self, key: tuple[str, str | None], at_us: int) -> PriceVersion | None:
         begins = self._begins.get(key)
         if begins is None:
@@ -152,9 +164,10 @@ class PriceBook:
         place = bisect.bisect_right(begins, at_us)
         return self._versions[key][place - 1] if place else None
 
-    async def _load(self, session: AsyncSession) -> None:
+    async def _load(self, connection: Connection) -> None:
         versions: dict[tuple[str, str | None], list[PriceVersion]] = defaultdict(list)
-        for version in await list_prices(session):
+        for row in (await connection.exec_driver_sql(_ALL)).all():
+            version = PriceVersion(**dict(zip(_COLUMNS, row, strict=True)))
             versions[version.model, version.tenant_id].append(version)
         self._versions = dict(versions)
         self._begins = {key: [v.effective_from_us for v in found] for key, found in versions.items()}

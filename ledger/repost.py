@@ -5,6 +5,7 @@ comes in. It is rated by the prices that the ledger has now: a price that was se
 set again before.
 """
 
+from functools import partial
 from pathlib import Path
 
 from ledger.database import Database
@@ -20,7 +21,7 @@ from ledger.journal.segments import (
 )
 from ledger.poster import drain, poster_lock, wall_clock_us
 from ledger.posting import BATCH_RECORDS_MAX, NOTHING_POSTED, PostResult, post
-from ledger.prices import PriceBook
+from ledger.terms import Terms
 
 
 async def repost(database: Database, data_dir: Path, currency: str = "USD") -> PostResult:
@@ -31,18 +32,18 @@ async def repost(database: Database, data_dir: Path, currency: str = "USD") -> P
     lock = poster_lock(data_dir)
     lock.take_or_raise("posting")
     try:
-        book = PriceBook(currency)
+        terms = Terms(currency)
         total = NOTHING_POSTED
         for folder in kept_folders(data_dir):
-            total += await _post_all(database, folder, book)
+            total += await _post_all(database, folder, terms)
         for folder in folders(data_dir):
             _rewind(folder)
-        return total + await drain(database, data_dir, book)
+        return total + await drain(database, data_dir, terms)
     finally:
         lock.release()
 
 
-async def _post_all(database: Database, folder: Path, book: PriceBook) -> PostResult:
+async def _post_all(database: Database, folder: Path, terms: Terms) -> PostResult:
     reader = JournalReader(folder, START)
     total = NOTHING_POSTED
     try:
@@ -51,8 +52,8 @@ async def _post_all(database: Database, folder: Path, book: PriceBook) -> PostRe
             batch = reader.read(BATCH_RECORDS_MAX)
             if batch.end == begin:
                 return total
-            async with database.write() as session:
-                total += await post(session, batch.entries, book, wall_clock_us())
+            posting = partial(post, entries=batch.entries, terms=terms, now_us=wall_clock_us())
+            total += await database.transact(posting)
     finally:
         reader.close()
 

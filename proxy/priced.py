@@ -58,7 +58,7 @@ class PricedModels:
 
     async def _refresh(self) -> None:
         async with self._database.read() as session:
-            await self._book.refresh(session)
+            await self._book.refresh(await session.connection())
         for notify in self.on_change:
             notify()
 

@@ -48,7 +48,7 @@ class _Verification:
         if session.get_bind().dialect.name == "postgresql":
             await session.execute(text(f"SET LOCAL statement_timeout = {HOUR_MS_MAX}"))
         book = PriceBook()
-        await book.refresh(session)
+        await book.refresh(await session.connection())
         limits = await list_set(session)
         consumable = [(limit, at) for limit, at in limits if limit.nature is LimitNature.CONSUMABLE]
         balances = Balances(consumable, self._span, self._now_us)

@@ -15,7 +15,7 @@ from ledger import keys
 from ledger.database import Database
 from ledger.permissions import Scope
 from ledger.posting import post
-from ledger.prices import PriceBook
+from ledger.terms import Terms
 from tests.records import a_record
 
 from .conftest import Cli, environment
@@ -132,10 +132,10 @@ def test_a_folder_without_a_ledger_says_how_to_get_one(cli: Cli, tmp_path: Path)
 
 async def _post_two_calls(url: str) -> None:
     database = Database(url)
-    book = PriceBook()
+    book = Terms()
     async with database.write() as session:
-        await book.refresh(session)
-        await post(session, [a_record(model="=1+1"), a_record(model="m")], book, 1)
+        await book.refresh(await session.connection())
+        await post(await session.connection(), [a_record(model="=1+1"), a_record(model="m")], book, 1)
     await database.close()
 
 

@@ -17,9 +17,9 @@ from admin.worker import BackgroundWorker
 from ledger.database import Database
 from ledger.periods import DAY_US
 from ledger.posting import post
-from ledger.prices import PriceBook
 from ledger.reconciliation import points
 from ledger.reconciliation.arithmetic import NO_TOKENS, Tokens
+from ledger.terms import Terms
 from proxy.simulator import SimulatorConfig
 from tests.engines import Engine, engine_thread
 from tests.records import a_record
@@ -64,7 +64,7 @@ async def ask(database: Database, engine: Engine, clock: Clock, *, through_us: b
     )
     if through_us:
         async with database.write() as session:
-            await post(session, [record], PriceBook(), clock())
+            await post(await session.connection(), [record], Terms(), clock())
     return counted
 
 

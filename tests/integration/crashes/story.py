@@ -32,8 +32,8 @@ from ledger.lease_terms import BalanceKey, Wish
 from ledger.limit_settings import LimitScope
 from ledger.limits import LimitKind, LimitWindow
 from ledger.poster import Poster, drain_once, poster_lock
-from ledger.prices import PriceBook
 from ledger.record import Charge, Ending
+from ledger.terms import Terms
 from ledger.usage import Usage, UsageSource
 from proxy.flight import FlightRecorder
 from proxy.settlement import SettledCalls, Settlement
@@ -221,7 +221,7 @@ class Story:
                 await session.connection(), holder_id, [Wish(self._book.limit, 500, 500)], [], NOON_US, 1
             )
         settled = SettledCalls(journal, FlightRecorder(self.folder, holder_id, slots=SLOTS))
-        poster = Poster(database, self.data_dir, PriceBook())
+        poster = Poster(database, self.data_dir, Terms())
         calls: dict[int, Settlement] = {}
         for number, step in enumerate(life.script, 1):
             shared[STARTED] = number

@@ -19,7 +19,7 @@ from ledger.database import Database
 from ledger.errors import DatabaseUnavailable, DatabaseUnusable
 from ledger.partitions import ensure_partitions
 from ledger.posting import post
-from ledger.prices import PriceBook
+from ledger.terms import Terms
 from tests.records import a_record
 
 pytestmark = pytest.mark.postgres
@@ -112,7 +112,7 @@ async def test_the_documented_grants_are_enough(ledger: Database) -> None:
             await session.flush()
             key, _ = await tenancy.create_api_key(session, b"pepper", project.id, "k", now_us)
             record = a_record(started_us=now_us, api_key_id=key.id)
-            assert (await post(session, [record], PriceBook(), now_us)).inserted == 1
+            assert (await post(await session.connection(), [record], Terms(), now_us)).inserted == 1
     finally:
         async with ledger.write() as session:
             await session.execute(text("DROP OWNED BY metergate"))

@@ -7,17 +7,17 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import text
 
 from ledger import database as database_module
 from ledger import keys, tenancy
-from ledger.database import Database
+from ledger.database import _PRAGMAS, Database
 from ledger.errors import DatabaseUnavailable
 from ledger.journal.segments import worker_folder
 from ledger.journal.writer import JournalWriter
 from ledger.limits import LimitKind
 from ledger.poster import Poster
-from ledger.prices import PriceBook
+from ledger.terms import Terms
 from proxy import following, leasing
 from proxy.auth import Authenticator
 from proxy.errors import KeyIncorrect, LedgerUnavailable
@@ -47,7 +47,7 @@ async def a_key(database: Database) -> tuple[str, bytes]:
 async def posting(database: Database, data_dir: Path) -> AsyncIterator[None]:
     """A poster at work; at the end it has posted all."""
     stopping = asyncio.Event()
-    poster = Poster(database, data_dir, PriceBook())
+    poster = Poster(database, data_dir, Terms())
     work = asyncio.create_task(poster.follow(stopping))
     try:
         yield
@@ -158,11 +158,13 @@ async def test_sqlite_on_a_full_disk(
     async with database.read() as session:
         pages = int((await session.execute(text("PRAGMA page_count"))).scalar_one())
 
-    @event.listens_for(database._engine.sync_engine, "connect")
-    def fill(connection: sqlite3.Connection, _record: object) -> None:
-        connection.execute(f"PRAGMA max_page_count = {pages}")
+    async def leave_pages(count: int) -> None:
+        """Its next connection is told that there is no more room."""
+        async with database._writer_turn:
+            await database._thread.close()
+            database._thread._prepare = [*_PRAGMAS, f"max_page_count = {count}"]
 
-    await database.close()  # its next connections are told
+    await leave_pages(pages)
     writer = JournalWriter(worker_folder(tmp_path, 0))
     for _ in range(3000):
         writer.append(a_record())
@@ -170,8 +172,7 @@ async def test_sqlite_on_a_full_disk(
         async with posting(database, tmp_path):
             await until(lambda: "database or disk is full" in caplog.text)
             assert await rows(database) < 3000
-            pages = 1_000_000
-            await database.close()
+            await leave_pages(1_000_000)
         assert await rows(database) == 3000
     finally:
         writer.close()

@@ -19,8 +19,8 @@ from ledger.limit_settings import LimitScope
 from ledger.limits import Limit, LimitKind, LimitWindow
 from ledger.periods import DAY_US
 from ledger.posting import post
-from ledger.prices import PriceBook
 from ledger.record import CallRecord, Charge, Entry, HolderEnded
+from ledger.terms import Terms
 from tests.integration.ledger.balances import balance_of, key_of, register, turns
 from tests.records import NOON_US, a_record
 
@@ -78,7 +78,7 @@ class Ledger(RuleBasedStateMachine):
 
     async def deliver(self, *entries: Entry) -> int:
         async with self.database.write() as session:
-            return (await post(session, entries, PriceBook(), NOON_US)).inserted
+            return (await post(await session.connection(), entries, Terms(), NOON_US)).inserted
 
     @rule(who=HOLDERS, least=st.integers(0, 60), more=st.integers(0, 60), back=st.integers(0, 60))
     def trade(self, who: int, least: int, more: int, back: int) -> None:
@@ -248,7 +248,7 @@ async def test_eight_workers_at_once_never_wait_in_a_ring(postgresql_url: str) -
             if turn % 4 == 3:
                 entries.append(HolderEnded(holder))
             async with database.write() as session:
-                await post(session, entries, PriceBook(), NOON_US)
+                await post(await session.connection(), entries, Terms(), NOON_US)
             if turn % 4 == 3:
                 holder = await register(database, seed)
             async with database.write() as session:
@@ -258,7 +258,7 @@ async def test_eight_workers_at_once_never_wait_in_a_ring(postgresql_url: str) -
                 async with database.write() as session:
                     await leases.expire(session, NOON_US)
         async with database.write() as session:
-            await post(session, [HolderEnded(holder)], PriceBook(), NOON_US)
+            await post(await session.connection(), [HolderEnded(holder)], Terms(), NOON_US)
         await database.close()
 
     await asyncio.gather(*(work(seed) for seed in range(8)))

@@ -14,9 +14,9 @@ from ledger.limits import EACH_USER, Limit, LimitKind, LimitWindow
 from ledger.money import Rates
 from ledger.periods import DAY_US, HOUR_US
 from ledger.posting import post
-from ledger.prices import PriceBook
 from ledger.principals import find_principal
 from ledger.record import CallRecord
+from ledger.terms import Terms
 from tests.integration.ledger.balances import balance_of, key_of, register, turns
 from tests.records import NOON_US, a_record
 
@@ -74,7 +74,7 @@ async def news(database: Database, after_id: int) -> list[tuple[str, str]]:
 
 async def post_all(database: Database, records: list[CallRecord]) -> None:
     async with database.write() as session:
-        await post(session, records, PriceBook(), NOON_US)
+        await post(await session.connection(), records, Terms(), NOON_US)
 
 
 async def test_a_limit_counts_what_was_posted_before_it(database: Database) -> None:

@@ -17,8 +17,8 @@ from ledger.money import Rates
 from ledger.periods import DAY_US, HOUR_US
 from ledger.poster import Poster
 from ledger.posting import PostResult, post
-from ledger.prices import PriceBook
 from ledger.record import CallRecord, Charge, Entry, HolderEnded
+from ledger.terms import Terms
 from tests.integration.ledger.balances import balance_of, key_of, register, turns
 from tests.records import NOON_US, a_record
 
@@ -49,8 +49,7 @@ class Customer:
         return a_record(**(self.ids | fields))
 
     async def post(self, *entries: Entry) -> PostResult:
-        async with self.database.write() as session:
-            return await post(session, entries, PriceBook(), NOON_US)
+        return await self.database.transact(lambda connection: post(connection, entries, Terms(), NOON_US))
 
     async def events(self) -> set[tuple[str, str, int]]:
         async with self.database.read() as session:
@@ -233,7 +232,7 @@ async def test_a_killed_workers_leases_come_back_through_its_journal(
     name = (folder / "holder").read_text()
     writer.close()
     (folder / "holder").write_text(name)  # as if it had been killed
-    poster = Poster(customer.database, tmp_path, PriceBook(), lambda: NOON_US)
+    poster = Poster(customer.database, tmp_path, Terms(), lambda: NOON_US)
     assert await poster.drain() == PostResult(10, 0, ended=1)
     assert await balance_of(customer.database, key) == (150, 0)
     successor = JournalWriter(folder)
@@ -242,3 +241,28 @@ async def test_a_killed_workers_leases_come_back_through_its_journal(
     assert await balance_of(customer.database, key) == (150, 0)
     successor.close()
     poster.close()
+
+
+async def test_a_poster_hears_of_limits_that_are_set_and_removed(customer: Customer) -> None:
+    """Guards against terms that a poster keeps: a limit set since would count nothing, and one that is
+    removed would stop all posting.
+    """
+    database, terms = customer.database, Terms()
+
+    async def post_one(started_us: int = NOON_US) -> None:
+        entries = [customer.record(started_us=started_us)]
+        await database.transact(lambda connection: post(connection, entries, terms, NOON_US))
+
+    await post_one()
+    first = await customer.limit(LimitKind.TOKENS, DAY, 1000)
+    await post_one()
+    assert await balance_of(database, key_of(first)) == (2 * 15, 0)
+    second = await customer.limit(LimitKind.REQUESTS, DAY, 1000, "api_key_id")
+    async with database.write() as session:
+        await limit_settings.remove_limit(session, first.id, NOON_US)
+        await prices.set_price(session, "tiny", Rates(7, 7, 7), NOON_US)
+    await post_one(NOON_US + 9)
+    assert await balance_of(database, key_of(second)) == (3, 0)
+    async with database.read() as session:
+        newest = "SELECT amount_picos FROM usage ORDER BY amount_picos LIMIT 1"
+        assert int((await session.execute(text(newest))).scalar_one()) == 7 * 15

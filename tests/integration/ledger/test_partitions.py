@@ -17,8 +17,8 @@ from ledger.money import Rates
 from ledger.partitions import MONTHS_AHEAD, ensure_partitions, is_partition, partition_name
 from ledger.periods import DAY_US, month_span
 from ledger.posting import post
-from ledger.prices import PriceBook
 from ledger.reports import UsageFilter, usage_rows
+from ledger.terms import Terms
 from tests.records import NOON_US, a_record
 
 pytestmark = pytest.mark.postgres
@@ -63,7 +63,7 @@ async def put(database: Database, *started_us: int) -> list[str]:
     """Posts a call for each instant; their ids."""
     records = [a_record(started_us=at_us, ended_us=at_us) for at_us in started_us]
     async with database.write() as session:
-        await post(session, records, PriceBook(), NOON_US)
+        await post(await session.connection(), records, Terms(), NOON_US)
     return [record.request_id for record in records]
 
 
@@ -101,7 +101,7 @@ async def test_a_row_without_a_month_is_kept_and_moves_when_there_is_one(
     ids = await put(ledger, BEGIN_US + 1, BEGIN_US + DAY_US, END_US + 1)
     odd = a_record(request_id="req_odd")
     async with ledger.write() as session:
-        await post(session, [odd], PriceBook(), NOON_US)
+        await post(await session.connection(), [odd], Terms(), NOON_US)
     assert {await place_of(ledger, one) for one in (*ids, "req_odd")} == {"usage_default"}
     with caplog.at_level(logging.WARNING, "metergate.partitions"):
         assert await make(ledger, NOON_US, months_ahead=0) == [
@@ -119,7 +119,7 @@ async def test_an_id_is_unique_across_all_partitions(ledger: Database) -> None:
     record = a_record(request_id=new_request_id(BEGIN_US))
     for _ in range(2):
         async with ledger.write() as session:
-            await post(session, [record], PriceBook(), NOON_US)
+            await post(await session.connection(), [record], Terms(), NOON_US)
         await make(ledger, BEGIN_US)
     assert await ask(ledger, "SELECT count(*) FROM usage") == [(1,)]
     with pytest.raises(IntegrityError):
@@ -201,7 +201,7 @@ async def test_a_months_export_reads_its_own_partition(
     # The id is older than the start: the request came before midnight, its body after.
     late = a_record(request_id=new_request_id(BEGIN_US - 60_000_000), started_us=BEGIN_US + 1)
     async with ledger.write() as session:
-        await post(session, [late], PriceBook(), NOON_US)
+        await post(await session.connection(), [late], Terms(), NOON_US)
     asked = []
     async with ledger.read() as session:
         execute = session.execute
@@ -233,8 +233,7 @@ async def test_a_posting_that_meets_a_new_partition_comes_through(ledger: Databa
     record = a_record(request_id=new_request_id(BEGIN_US), started_us=BEGIN_US)
 
     async def post_it() -> None:
-        async with ledger.write() as session:
-            await post(session, [record], PriceBook(), NOON_US)
+        await ledger.transact(lambda connection: post(connection, [record], Terms(), NOON_US))
 
     async with ledger.write() as session:
         await ensure_partitions(session, BEGIN_US)

@@ -10,7 +10,7 @@ from ledger.money import Rates
 from ledger.past_windows import KEPT_DAYS
 from ledger.periods import DAY_US
 from ledger.posting import post
-from ledger.prices import PriceBook
+from ledger.terms import Terms
 from tests.records import NOON_US, a_record
 
 LATER_US = NOON_US + (KEPT_DAYS + 2) * DAY_US
@@ -48,7 +48,7 @@ async def test_only_what_nobody_needs_is_cleared(database: Database) -> None:
     async def call(at_us: int, end_user: str, posted_us: int) -> None:
         record = a_record(**ids, started_us=at_us, ended_us=at_us + 1, end_user=end_user)
         async with database.write() as session:
-            await post(session, [record], PriceBook(), posted_us)
+            await post(await session.connection(), [record], Terms(), posted_us)
 
     await call(NOON_US, "ann", NOON_US)
     await call(NOON_US + 3 * DAY_US, "ann", NOON_US + 3 * DAY_US)

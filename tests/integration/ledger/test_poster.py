@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import text
@@ -21,8 +22,8 @@ from ledger.journal.segments import Position, read_cursor, segment_numbers, segm
 from ledger.journal.writer import JournalWriter
 from ledger.poster import Poster, drain_once, poster_lock
 from ledger.posting import NOTHING_POSTED, PostResult
-from ledger.prices import PriceBook
 from ledger.record import CallRecord
+from ledger.terms import Terms
 from proxy.flight import FlightRecorder
 from tests.records import a_record
 
@@ -67,7 +68,7 @@ async def test_one_workers_backlog_keeps_no_others_calls_back(database: Database
     """
     settle(tmp_path, 0, 5000, segment_bytes=1 << 20)
     fresh = {record.request_id for record in settle(tmp_path, 1, 5)}
-    poster = Poster(database, tmp_path, PriceBook())
+    poster = Poster(database, tmp_path, Terms())
     try:
         results = [await poster.turn() for _ in range(2)]
         assert sum(result.inserted for result in results) < 3000
@@ -175,17 +176,17 @@ async def test_nothing_is_lost_while_the_database_is_away(
     """Guards against records read, not posted, and passed over when the database comes back."""
     records = settle(tmp_path, 0, 20)
     away = True
-    write = database.write
+    transact = database.transact
 
-    def write_or_fail() -> object:
+    async def transact_or_fail(work: Any) -> Any:
         if away:
             raise DatabaseUnavailable("away")
-        return write()
+        return await transact(work)
 
-    monkeypatch.setattr(database, "write", write_or_fail)
+    monkeypatch.setattr(database, "transact", transact_or_fail)
     monkeypatch.setattr("ledger.poster.POLL_S", 0.001)
     stopping = asyncio.Event()
-    poster = Poster(database, tmp_path, PriceBook())
+    poster = Poster(database, tmp_path, Terms())
     following = asyncio.create_task(poster.follow(stopping))
     await until(lambda: "cannot post now" in caplog.text)
     away = False

@@ -16,9 +16,9 @@ from ledger.errors import DatabaseUnusable
 from ledger.money import Rates, rate
 from ledger.periods import HOUR_US
 from ledger.posting import _COLUMNS, PostResult, post
-from ledger.prices import PriceBook
 from ledger.record import CallRecord, Ending
 from ledger.tables import Table
+from ledger.terms import Terms
 from ledger.usage import UsageSource
 from tests.records import NOON_US, a_record
 
@@ -34,9 +34,8 @@ async def rows_of(database: Database, table: Any, tenant_id: str) -> list[Any]:
         return list(await session.execute(select(table).where(table.c.tenant_id == tenant_id)))
 
 
-async def post_all(database: Database, records: list[CallRecord], book: PriceBook) -> PostResult:
-    async with database.write() as session:
-        return await post(session, records, book, NOON_US + 9_000_000)
+async def post_all(database: Database, records: list[CallRecord], book: Terms) -> PostResult:
+    return await database.transact(lambda connection: post(connection, records, book, NOON_US + 9_000_000))
 
 
 def expected_sums(rows: list[Any]) -> dict[Any, Counter[str]]:
@@ -65,7 +64,7 @@ def stored_sums(hours: list[Any]) -> dict[Any, Counter[str]]:
 
 async def test_a_row_says_everything_that_the_record_does(database: Database) -> None:
     """Guards against a column filled from its neighbour: the statement names columns by their order."""
-    book = PriceBook()
+    book = Terms()
     async with database.write() as session:
         version = await prices.set_price(session, "tiny", RATES, 1)
     record = a_record(
@@ -90,7 +89,7 @@ async def test_a_row_says_everything_that_the_record_does(database: Database) ->
 
 async def test_an_unpriced_model_is_free_and_says_so(database: Database) -> None:
     """Guards against a guess at a price."""
-    book = PriceBook(currency="EUR")
+    book = Terms(currency="EUR")
     assert await post_all(database, [a_record(model="unheard")], book) == PostResult(1, 0, 1)
     (row,) = await rows_of(database, USAGE, "org-a")
     assert (row.amount_picos, row.price_version_id, row.currency) == (0, None, "EUR")
@@ -103,14 +102,14 @@ async def test_an_unresolved_call_costs_nothing(database: Database) -> None:
     record = a_record(
         usage_source=UsageSource.UNRESOLVED, prompt_tokens=0, cached_prompt_tokens=0, completion_tokens=0
     )
-    await post_all(database, [record], PriceBook())
+    await post_all(database, [record], Terms())
     (row,) = await rows_of(database, USAGE, "org-a")
     assert (row.amount_picos, row.price_version_id) == (0, version.id)
 
 
 async def test_posting_again_adds_nothing(database: Database) -> None:
     """Guards against a crash between the commit and the cursor that bills twice."""
-    book = PriceBook()
+    book = Terms()
     records = [a_record(request_id=f"req_{number}") for number in range(50)]
     assert await post_all(database, records, book) == PostResult(50, 0, 50)
     before = stored_sums(await rows_of(database, HOURS, "org-a"))
@@ -126,7 +125,7 @@ async def test_a_rolled_back_batch_leaves_nothing(database: Database) -> None:
     """Guards against rollups without rows, or rows without rollups."""
     with pytest.raises(RuntimeError, match="crash"):
         async with database.write() as session:
-            await post(session, [a_record()], PriceBook(), NOON_US)
+            await post(await session.connection(), [a_record()], Terms(), NOON_US)
             raise RuntimeError("crash")
     assert await rows_of(database, USAGE, "org-a") == []
     assert await rows_of(database, HOURS, "org-a") == []
@@ -138,7 +137,7 @@ async def test_a_key_knows_its_last_use(database: Database) -> None:
         tenant = await tenancy.create_tenant(session, "Acme", 1)
         project = await tenancy.create_project(session, tenant.id, "search", 1)
         key, _ = await tenancy.create_api_key(session, b"p" * 32, project.id, "ci", 1)
-    book = PriceBook()
+    book = Terms()
     late, early = (a_record(api_key_id=key.id, started_us=NOON_US + at) for at in (50, 10))
     await post_all(database, [late], book)
     await post_all(database, [early, a_record(api_key_id="key_gone")], book)
@@ -149,7 +148,7 @@ async def test_a_key_knows_its_last_use(database: Database) -> None:
 
 async def test_amounts_past_64_bits(database: Database) -> None:
     """Guards against a sum that turns into a float: PostgreSQL keeps it exact, SQLite refuses it loudly."""
-    book = PriceBook()
+    book = Terms()
     async with database.write() as session:
         await prices.set_price(session, "tiny", Rates(10**13, 0, 0), 1)
     records = [a_record(prompt_tokens=900_000, cached_prompt_tokens=0) for _ in range(3)]
@@ -199,7 +198,7 @@ async def test_any_redelivery_gives_the_same_book(
     """Guards against any order, overlap, repetition or crash of batches that changes a sum by one."""
     tenant_id = next(_tenants)
     records = [a_record(tenant_id=tenant_id, **call) for call in calls]
-    book = PriceBook()
+    book = Terms()
     async with database.write() as session:
         if not await prices.list_prices(session, model="tiny"):
             await prices.set_price(session, "tiny", RATES, 1)
@@ -208,7 +207,7 @@ async def test_any_redelivery_gives_the_same_book(
         if data.draw(st.booleans(), label="crash before the commit"):
             with pytest.raises(RuntimeError, match="crash"):
                 async with database.write() as session:
-                    await post(session, delivery, book, NOON_US)
+                    await post(await session.connection(), delivery, book, NOON_US)
                     raise RuntimeError("crash")
         await post_all(database, delivery, book)
     rows = await rows_of(database, USAGE, tenant_id)
@@ -232,7 +231,7 @@ async def test_two_hosts_post_the_same_records_at_once(database_url: str) -> Non
         inserted = 0
         for begin in range(0, 600, 100):
             at = (begin + turn * 200) % 600
-            inserted += (await post_all(database, records[at : at + 100], PriceBook())).inserted
+            inserted += (await post_all(database, records[at : at + 100], Terms())).inserted
         return inserted
 
     inserted = await asyncio.gather(*(deliver(host, turn) for turn, host in enumerate(hosts)))

@@ -8,6 +8,7 @@ from ledger.errors import NotFound, Refused
 from ledger.money import PRICE_MICROS_MAX, Rates
 from ledger.posting import post
 from ledger.prices import PriceBook
+from ledger.terms import Terms
 from tests.records import NOON_US, a_record
 
 CHEAP = Rates(100_000, 50_000, 400_000)
@@ -20,7 +21,7 @@ async def test_a_version_holds_from_its_instant_until_the_next(database: Databas
     async with database.write() as session:
         first = await prices.set_price(session, "tiny", CHEAP, 1, from_us=100)
         second = await prices.set_price(session, "tiny", DEAR, 1, from_us=200)
-        await book.refresh(session)
+        await book.refresh(await session.connection())
     assert book.in_force("tiny", "org-a", 99) is None
     for at_us, expected in ((100, first), (199, first), (200, second), (10**18, second)):
         found = book.in_force("tiny", "org-a", at_us)
@@ -35,7 +36,7 @@ async def test_a_tenants_own_price_comes_first_while_it_holds(database: Database
         tenant = await tenancy.create_tenant(session, "Acme", 1)
         everybodys = await prices.set_price(session, "tiny", DEAR, 1, from_us=100)
         own = await prices.set_price(session, "tiny", CHEAP, 1, from_us=200, tenant_id=tenant.id)
-        await book.refresh(session)
+        await book.refresh(await session.connection())
         listed = await prices.list_prices(session, model="tiny", tenant_id=tenant.id)
     assert [version.id for version in listed] == [everybodys.id, own.id]
     for tenant_id, at_us, expected in (
@@ -51,21 +52,21 @@ async def test_the_book_follows_the_change_log(database: Database) -> None:
     """Guards against a poster that rates at yesterday's prices."""
     book = PriceBook()
     async with database.read() as session:
-        await book.refresh(session)
+        await book.refresh(await session.connection())
     async with database.write() as session:
         await tenancy.create_tenant(session, "Acme", 1)
     async with database.write() as session:
         await prices.set_price(session, "tiny", CHEAP, 5)
     async with database.read() as session:
-        await book.refresh(session)
+        await book.refresh(await session.connection())
     assert book.in_force("tiny", "org-a", 5) is not None
 
 
 async def test_no_price_begins_before_calls_that_are_rated(database: Database) -> None:
     """Guards against a posted row that its own price list contradicts."""
-    book = PriceBook()
+    terms = Terms()
     async with database.write() as session:
-        await post(session, [a_record()], book, NOON_US)
+        await post(await session.connection(), [a_record()], terms, NOON_US)
     async with database.write() as session:
         with pytest.raises(Refused, match="already rated"):
             await prices.set_price(session, "tiny", CHEAP, NOON_US + 9, from_us=NOON_US)
@@ -80,12 +81,12 @@ async def test_no_price_begins_before_calls_that_are_rated(database: Database) -
 
 async def test_everybodys_price_may_change_behind_a_tenants_own(database: Database) -> None:
     """Guards against refusing what rates no row differently, and against the reverse."""
-    book = PriceBook()
+    terms = Terms()
     async with database.write() as session:
         tenant = await tenancy.create_tenant(session, "Acme", 1)
         await prices.set_price(session, "tiny", CHEAP, 1, tenant_id=tenant.id)
     async with database.write() as session:
-        await post(session, [a_record(tenant_id=tenant.id)], book, NOON_US)
+        await post(await session.connection(), [a_record(tenant_id=tenant.id)], terms, NOON_US)
     async with database.write() as session:
         await prices.set_price(session, "tiny", DEAR, NOON_US, from_us=5)
         with pytest.raises(Refused, match="already rated"):
@@ -95,7 +96,7 @@ async def test_everybodys_price_may_change_behind_a_tenants_own(database: Databa
 async def test_now_is_after_whatever_is_rated(database: Database) -> None:
     """Guards against hosts whose clocks differ: a row from the future must not refuse a plain `price set`."""
     async with database.write() as session:
-        await post(session, [a_record(started_us=NOON_US + 30)], PriceBook(), NOON_US)
+        await post(await session.connection(), [a_record(started_us=NOON_US + 30)], Terms(), NOON_US)
     async with database.write() as session:
         first = await prices.set_price(session, "tiny", CHEAP, NOON_US)
         second = await prices.set_price(session, "tiny", DEAR, NOON_US)

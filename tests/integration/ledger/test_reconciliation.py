@@ -7,7 +7,6 @@ from sqlalchemy import text
 
 from ledger.database import Database
 from ledger.posting import post
-from ledger.prices import PriceBook
 from ledger.reconciliation import samples
 from ledger.reconciliation.arithmetic import NO_TOKENS, Sums, Tokens, Verdict
 from ledger.reconciliation.checks import compare
@@ -15,6 +14,7 @@ from ledger.reconciliation.comparison import Comparison, Unjudged
 from ledger.reconciliation.lives import Sample
 from ledger.reconciliation.sums import edge_at, sums_between
 from ledger.record import CallRecord
+from ledger.terms import Terms
 from tests import histories
 from tests.histories import BACKEND, POSTED_LATE_US, SECOND_US, History, made_up
 from tests.records import NOON_US, a_record
@@ -26,7 +26,7 @@ async def put(database: Database, records: list[CallRecord]) -> None:
     """Each as posted some time after its end."""
     async with database.write() as session:
         for record in records:
-            await post(session, [record], PriceBook(), record.ended_us + POSTED_LATE_US)
+            await post(await session.connection(), [record], Terms(), record.ended_us + POSTED_LATE_US)
 
 
 async def compared(database: Database, seen: list[Sample], since_us: int = NOON_US) -> list[Comparison]:

@@ -12,9 +12,9 @@ from ledger.ids import id_at
 from ledger.money import Rates
 from ledger.periods import DAY_US, HOUR_US, month_span
 from ledger.posting import post
-from ledger.prices import PriceBook
 from ledger.record import CallRecord
 from ledger.reports import UsageFilter, daily, usage_rows, usage_totals
+from ledger.terms import Terms
 from tests.records import NOON_US, a_record
 
 
@@ -33,7 +33,7 @@ async def fill(database: Database) -> list[CallRecord]:
     async with database.write() as session:
         await prices.set_price(session, "tiny", Rates(150_000, 75_000, 600_000), 1, currency="EUR")
     async with database.write() as session:
-        await post(session, records, PriceBook(), NOON_US)
+        await post(await session.connection(), records, Terms(), NOON_US)
     return records
 
 

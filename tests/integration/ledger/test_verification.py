@@ -20,8 +20,8 @@ from ledger.partitions import ensure_partitions
 from ledger.past_windows import KEPT_DAYS
 from ledger.periods import DAY_US, HOUR_US, month_span
 from ledger.posting import post
-from ledger.prices import PriceBook
 from ledger.record import CallRecord, Charge, Ending
+from ledger.terms import Terms
 from ledger.usage import UsageSource
 from ledger.verification.findings import Check, Findings, Notice
 from ledger.verification.verify import verify
@@ -56,7 +56,7 @@ class Book:
 
     async def post(self, records: Sequence[CallRecord], at_us: int) -> None:
         async with self.database.write() as session:
-            await post(session, records, PriceBook(), at_us)
+            await post(await session.connection(), records, Terms(), at_us)
 
 
 @pytest.fixture
@@ -371,7 +371,7 @@ async def test_a_detached_month_is_said_and_is_no_fault(postgresql_url: str) -> 
                 a_record(tenant_id=tenant.id, started_us=at_us, ended_us=at_us)
                 for at_us in (NOON_US, NOON_US + 3 * DAY_US)
             ]
-            await post(session, records, PriceBook(), NOON_US)
+            await post(await session.connection(), records, Terms(), NOON_US)
         async with database.write() as session:
             await session.execute(text("ALTER TABLE usage DETACH PARTITION usage_2026_10"))
         async with database.read() as session:
