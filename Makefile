@@ -2,7 +2,7 @@
 # PYTHON=/path/to/python chooses the interpreter; ARGS="..." goes to the command that is run.
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check bench race outage chaos capture test-vllm clean
+.PHONY: help up test check bench bench-edges race outage chaos capture test-vllm clean
 
 VENV := .venv
 TESTS_AT_ONCE := 3
@@ -10,7 +10,7 @@ PIP := $(VENV)/bin/python -m pip --disable-pip-version-check --quiet --quiet ins
 
 help: ## Show this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
-		printf '  make %-10s %s\n' "$$name" "$$text"; done
+		printf '  make %-12s %s\n' "$$name" "$$text"; done
 
 up: $(VENV)/.runtime ## Run everything on this machine: make up ARGS="--engine http://127.0.0.1:8000"
 	@exec $(VENV)/bin/metergate up $(ARGS)
@@ -33,6 +33,9 @@ test-vllm: $(VENV)/.dev ## The acceptance tests against a real vLLM on the CPU
 
 bench: $(VENV)/.dev ## Compare metergate with nginx passing the same bytes
 	@$(VENV)/bin/python -m bench $(ARGS)
+
+bench-edges: $(VENV)/.dev ## The figures outside that table: many streams, long prompts, start, idle (ten minutes)
+	@$(VENV)/bin/python -m bench.edges $(ARGS)
 
 race: $(VENV)/.dev ## Prove the hard limits: 4 workers, 256 clients, 20 seeds (an hour and a half)
 	@$(VENV)/bin/python -m race $(ARGS)
