@@ -241,7 +241,9 @@ class Exchange(asyncio.Protocol):
         end = data.find(b"\r\n\r\n")
         head = data[:end].lower()
         at = head.find(_LENGTH)
-        if end < 0 or at < 0 or b"\r\ntransfer-encoding:" in head or b"\r\nconnection:" in head:
+        if end < 0 or at < 0 or head.find(_LENGTH, at + 1) > 0:
+            return False
+        if b"\r\ntransfer-encoding:" in head or b"\r\nconnection:" in head:
             return False
         length = head[at + len(_LENGTH) :].partition(b"\r\n")[0].strip()
         if not length.isdigit() or int(length) != len(data) - end - 4 or length == b"0":
