@@ -4,8 +4,8 @@ Owns connections to one engine: the pool, the timeouts, pausing a reader that is
 the half-close. Knows nothing of OpenAI, of tenants or of usage. Rules:
 
 - One request at a time on a connection; a connection is idle for at most IDLE_SECONDS (vLLM closes at 5 s).
-- What plainly is a whole answer or a whole chunk is taken without the parser; all else is the parser's to read, and
-  nothing is read otherwise than it would (tests/unit/proxy/test_engine_answers.py).
+- What plainly is a whole answer or a whole chunk is taken without the parser; all else is the parser's to
+  read, and nothing is read otherwise than it would (tests/unit/proxy/test_engine_answers.py).
 - What arrived in one read is handed on in one piece, without a task switch: a stream's `Sink` is called
   from `data_received`.
 - A failure is told once, as an EngineGone, EngineSilent or EngineNonsense, and `answered` says whether a
