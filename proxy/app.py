@@ -148,12 +148,9 @@ class DataPlane:
 
     async def _body(self, scope: dict[str, Any], receive: Receive) -> bytes:
         """The whole body. Raises BodyTooLarge, as early as it is known, and ClientGone."""
-        too_large = errors.BodyTooLarge(
-            f"The body of your request is larger than {self._max_body_bytes} bytes."
-        )
         announced = headers.content_length(scope["headers"])
         if announced is not None and announced > self._max_body_bytes:
-            raise too_large
+            raise self._too_large()
         parts: list[bytes] = []
         size = 0
         while True:
@@ -163,9 +160,12 @@ class DataPlane:
             parts.append(message.get("body", b""))
             size += len(parts[-1])
             if size > self._max_body_bytes:
-                raise too_large
+                raise self._too_large()
             if not message.get("more_body", False):
                 return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _too_large(self) -> errors.BodyTooLarge:
+        return errors.BodyTooLarge(f"The body of your request is larger than {self._max_body_bytes} bytes.")
 
     async def _page(self, path: str, scope: dict[str, Any], answer: Answer) -> None:
         """What is answered without an engine."""
