@@ -1,0 +1,37 @@
+"""The pure parts of the edges: what a line says of its aim, and stamps read wherever a stream is split."""
+
+from __future__ import annotations
+
+import pytest
+
+from bench.client import BrokenStream
+from bench.edges.lines import Line
+from bench.edges.slow_client import StreamReader
+from bench.edges.slow_engine import _rendered
+
+
+def _stream(*numbers: int) -> bytes:
+    before, after, tail = _rendered()
+    return b"".join(before + b"@%06d %018d" % (number, 1000 + number) + after for number in numbers) + tail
+
+
+def test_stamps_are_found_at_every_split() -> None:
+    """A stamp that lies across two reads must be counted once."""
+    whole = _stream(0, 1, 2)
+    for place in range(len(whole) + 1):
+        reader = StreamReader()
+        assert reader.feed(whole[:place]) + reader.feed(whole[place:]) == [1000, 1001, 1002]
+        assert reader.ended
+
+
+def test_a_lost_chunk_is_noticed() -> None:
+    """A proxy that drops a chunk must not pass for a quick one."""
+    with pytest.raises(BrokenStream):
+        StreamReader().feed(_stream(0, 2))
+
+
+def test_a_line_holds_its_median_against_its_aim() -> None:
+    """A figure without an aim is neither met nor missed, and bounds go the right way."""
+    assert Line("a", "b", "c", (1.0, 9.0, 2.0), at_most=2).is_met is True
+    assert Line("a", "b", "c", (1.0, 9.0, 2.0), at_least=3).is_met is False
+    assert Line("a", "b", "c", (1.0,)).is_met is None
