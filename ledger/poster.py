@@ -43,11 +43,7 @@ from ledger.terms import Terms
 
 logger = logging.getLogger(__name__)
 
-POLL_S: Final = 0.1  # looking costs some 30 us a folder
-GATHER_S: Final = (
-    0.3  # what a record waits for at most; a transaction costs as much as some hundred of its rows
-)
-GATHER_RECORDS: Final = 50  # whoever found so many waits that long for the next: some hundred calls a second
+POLL_S: Final = 0.1  # what a record waits for at most; looking costs some 30 us a folder
 BACKOFF_S_MAX: Final = 5.0
 DRAIN_S_MAX: Final = 10.0
 COMPLAINT_S: Final = 60.0  # a lasting trouble is said once a minute
@@ -161,11 +157,7 @@ class Poster:
                     for about in ("database", "disk"):
                         self._complained.pop(about, None)
                 backoff_s = POLL_S
-                posted = result.inserted + result.duplicates
-                if posted >= BATCH_RECORDS_MAX:
-                    continue
-                if posted >= GATHER_RECORDS:
-                    await _pause(stopping, GATHER_S)
+                if result.inserted + result.duplicates >= BATCH_RECORDS_MAX:
                     continue
             await _pause(stopping, backoff_s)
         try:

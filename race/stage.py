@@ -39,7 +39,7 @@ _KNOWN_S = 1.2
 
 _POSTED_S = 60.0
 _STILL_S = 0.7
-"""Postings come every 0.1 to 0.3 s while there is anything to post."""
+"""Postings come every 0.1 s while there is anything to post."""
 
 
 def picos(prompt_tokens: int, completion_tokens: int) -> int:
