@@ -4,7 +4,6 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -84,14 +83,6 @@ class Gate:
 def chat(**fields: Any) -> Call:
     body = {"model": "m", "messages": [{"role": "user", "content": "Hello"}], **fields}
     return read_call(CHAT, json.dumps(body).encode(), FieldLimits())
-
-
-@pytest.fixture
-async def ledger(tmp_path: Path) -> AsyncIterator[Database]:
-    database = Database(f"sqlite:///{tmp_path / 'ledger.db'}")
-    await database.upgrade()
-    yield database
-    await database.close()
 
 
 Setting = tuple[LimitKind, LimitWindow | None, int]

@@ -4,8 +4,6 @@ Time is the test's: a step is a token for each stream, an exchange is answered a
 """
 
 import asyncio
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 
@@ -16,14 +14,6 @@ from proxy.hold import Hold
 from tests.unit.proxy.test_admission_limits import Gate, a_gate, chat
 
 PLENTY = 10**18
-
-
-@pytest.fixture
-async def ledger(tmp_path: Path) -> AsyncIterator[Database]:
-    database = Database(f"sqlite:///{tmp_path / 'ledger.db'}")
-    await database.upgrade()
-    yield database
-    await database.close()
 
 
 class Busy:

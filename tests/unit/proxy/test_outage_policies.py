@@ -1,9 +1,7 @@
 """What becomes of calls past the leases in hand while the ledger does not answer."""
 
 import asyncio
-from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -17,14 +15,6 @@ from tests.unit.proxy.test_admission_limits import Gate, a_gate, chat
 
 DAY, MINUTE, LIFETIME = LimitWindow.DAY, LimitWindow.MINUTE, LimitWindow.LIFETIME
 FOR_EVER = 1 << 30
-
-
-@pytest.fixture
-async def ledger(tmp_path: Path) -> AsyncIterator[Database]:
-    database = Database(f"sqlite:///{tmp_path / 'ledger.db'}")
-    await database.upgrade()
-    yield database
-    await database.close()
 
 
 def fail_open(gate: Gate) -> None:
