@@ -134,8 +134,7 @@ class Admission:
 
     def take(self, plan: Plan, call: Call, body_bytes: int) -> Hold | None:
         """Takes hold of what the call needs out of our own hands; None where they have too little."""
-        context_tokens = self._backends.context_tokens(call.model)
-        return _Taking(self._limits.desk, plan, call, body_bytes, context_tokens).take()
+        return self._taking(plan, call, body_bytes).take()
 
     async def obtain(self, plan: Plan, call: Call, body_bytes: int) -> tuple[Call, Hold]:
         """The same with the ledger's help; the call may come back with its answer capped.
@@ -143,8 +142,7 @@ class Admission:
         Where the ledger does not answer, the tenant's policy decides. Raises RateLimited, QuotaExhausted,
         LedgerUnavailable.
         """
-        context_tokens = self._backends.context_tokens(call.model)
-        taking = _Taking(self._limits.desk, plan, call, body_bytes, context_tokens)
+        taking = self._taking(plan, call, body_bytes)
         for _ in range(ROUNDS_MAX):
             if (hold := taking.take()) is not None:
                 return taking.call, hold
@@ -186,6 +184,10 @@ class Admission:
             plan.told = rate_limit_headers(_standing(plan.requests, now_us), _standing(plan.tokens, now_us))
             plan.told_us = now_us
         return plan.told
+
+    def _taking(self, plan: Plan, call: Call, body_bytes: int) -> "_Taking":
+        context_tokens = self._backends.context_tokens(call.model)
+        return _Taking(self._limits.desk, plan, call, body_bytes, context_tokens)
 
     def _error(self, taking: "_Taking", term: Term, reason: Shortage) -> ApiError:
         """What the client is told of the limit that stands in the way."""

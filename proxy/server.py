@@ -29,6 +29,7 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from ledger import lifeline
+from proxy import headers
 from proxy.answer import DIRECT_WRITER
 from proxy.errors import ApiError, BodyUnreadable, HeadTooLarge
 
@@ -187,7 +188,7 @@ class DirectWriter:
         cycle = self._cycle
         known, defaults = DirectWriter._defaults
         if known is not cycle.default_headers:
-            defaults = b"".join(b"%b: %b\r\n" % line for line in cycle.default_headers)
+            defaults = headers.lines(cycle.default_headers)
             DirectWriter._defaults = cycle.default_headers, defaults
         cycle.response_started = True
         cycle.waiting_for_100_continue = False
@@ -343,7 +344,6 @@ class Server(uvicorn.Server):
                 server_header=False,
                 proxy_headers=False,
                 backlog=4096,
-                timeout_keep_alive=KEEP_ALIVE_SECONDS,
                 timeout_graceful_shutdown=int(drain_seconds + CUT_SECONDS),
             )
         )
