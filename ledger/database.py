@@ -41,6 +41,7 @@ IDLE_TRANSACTION_MS: Final = (
     300_000  # an export to a slow reader holds its snapshot this long between two pages
 )
 COMMAND_MS: Final = 2 * STATEMENT_MS  # the network's limit, where the server's own cannot reach us
+END_S: Final = 5.0  # how long who is cancelled waits for its commit or rollback
 POOL_WAIT_S: Final = 10.0
 POOL_SIZE: Final = 5
 
@@ -183,7 +184,7 @@ class Database:
             try:
                 yield session
                 if commit:
-                    await session.commit()
+                    await _to_the_end(session.commit())
             except (DBAPIError, PoolTimeout, _Silent) as error:
                 if _is_callers(error):
                     raise
@@ -196,7 +197,7 @@ class Database:
         goes to no one else. Raises DatabaseFault.
         """
         try:
-            await session.close()
+            await _to_the_end(session.close())
         except (SQLAlchemyError, OSError, _Silent) as error:
             if connection is not None:
                 with suppress(SQLAlchemyError, OSError, _Silent):
@@ -230,6 +231,19 @@ class Database:
         if any(words in line for words in ("password authentication", "does not exist", "permission denied")):
             return DatabaseUnusable(line)
         return DatabaseUnavailable(line)
+
+
+async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
+    """Runs `work` whole; a cancellation that comes meanwhile is raised after it. A connection whose commit or
+    rollback is cut off is lost, with a traceback of the pool's.
+    """
+    working = asyncio.ensure_future(work)
+    try:
+        await asyncio.shield(working)
+    except asyncio.CancelledError:
+        await asyncio.wait([working], timeout=END_S)
+        working.cancel()
+        raise
 
 
 class _Silent(Exception):

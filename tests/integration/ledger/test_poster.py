@@ -186,6 +186,8 @@ async def test_nothing_is_lost_while_the_database_is_away(
     monkeypatch.setattr(database, "transact", transact_or_fail)
     monkeypatch.setattr("ledger.poster.POLL_S", 0.001)
     stopping = asyncio.Event()
+    lock = poster_lock(tmp_path)
+    assert lock.take()  # or who waits for the records posts them
     poster = Poster(database, tmp_path, Terms())
     following = asyncio.create_task(poster.follow(stopping))
     await until(lambda: "cannot post now" in caplog.text)
@@ -194,6 +196,7 @@ async def test_nothing_is_lost_while_the_database_is_away(
     stopping.set()
     await following
     poster.close()
+    lock.release()
     assert await posted_ids(database) == {record.request_id for record in records}
     assert "posting works again" in caplog.text
 
