@@ -52,6 +52,7 @@ class _Load:
         self.opened = 0
         self.ended = 0
         self.streams = streams
+        self.connections: list[asyncio.Transport] = []
         self.all_open: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.first_end: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.all_ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -88,6 +89,8 @@ class _Load:
                 waited.set_exception(BrokenStream(why))
 
     def close(self) -> None:
+        for connection in self.connections:
+            connection.abort()
         for waited in (self.all_ended, self.all_open, self.first_end):
             if waited.done() and not waited.cancelled():
                 waited.exception()  # looked at, so that the loop does not report it a second time
@@ -103,6 +106,7 @@ class _Stream(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._load.connections.append(self._transport)
         self._next()
 
     def _next(self) -> None:
