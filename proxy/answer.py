@@ -12,34 +12,37 @@ from proxy import headers
 from proxy.errors import ApiError
 
 Message = MutableMapping[str, Any]
-DIRECT_WRITER: Final = "metergate.direct_writer"
+DIRECT_LINE: Final = "metergate.direct_line"
 """The ASGI extension that `proxy.server` offers: no other server runs this application."""
 
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Coroutine[Any, Any, None]]
 
 
-class Writer(Protocol):
-    """What a server may offer as DIRECT_WRITER; see `proxy.server.DirectWriter`."""
+class Line(Protocol):
+    """What the server offers as DIRECT_LINE; see `proxy.server.DirectLine`."""
 
+    def body(self) -> bytes | None: ...
+    def on_gone(self, then: Callable[[], None]) -> None: ...
     def whole(self, status: int, lines: bytes, body: bytes) -> None: ...
     def start(self, lines: bytes) -> None: ...
     def chunk(self, data: bytes) -> bool: ...
+    def end(self) -> bool: ...
 
 
 class Answer:
     """One answer. `organization` is the tenant's id, once it is known; `limits` the lines that tell what is
     left of its limits.
 
-    `writer`: the server's DIRECT_WRITER; `send` is ASGI's, for what has to wait for the client.
+    `line`: the server's DIRECT_LINE; `send` is ASGI's, for what has to wait for the client.
     """
 
-    __slots__ = ("_began", "_send", "_writer", "limits", "organization", "request_id", "started")
+    __slots__ = ("_began", "_send", "limits", "line", "organization", "request_id", "started")
 
-    def __init__(self, request_id: str, send: Send, writer: Writer) -> None:
+    def __init__(self, request_id: str, send: Send, line: Line) -> None:
         self._began = monotonic()
         self._send = send
-        self._writer = writer
+        self.line: Final = line
         self.request_id = request_id
         self.organization: str | None = None
         self.limits: headers.Headers = []
@@ -49,7 +52,7 @@ class Answer:
         self, status: int, content_type: bytes, body: bytes, more: headers.Headers | None = None
     ) -> None:
         """Answers in one piece."""
-        self._writer.whole(status, self._lines(content_type, len(body), more), body)
+        self.line.whole(status, self._lines(content_type, len(body), more), body)
 
     def error(self, error: ApiError) -> None:
         """Answers with an error."""
@@ -57,17 +60,21 @@ class Answer:
 
     def start_stream(self) -> None:
         """Begins a stream of events."""
-        self._writer.start(self._lines(headers.EVENT_STREAM, None, None))
+        self.line.start(self._lines(headers.EVENT_STREAM, None, None))
 
     def part(self, data: bytes) -> "Part | None":
         """Sends the next bytes of a stream; the Part to await, if the client is too slow to take them now."""
-        if self._writer.chunk(data):
+        if self.line.chunk(data):
             return None
         part = Part(self._send({"type": "http.response.body", "body": data, "more_body": True}))
         return None if part.begin() else part
 
+    def end_now(self) -> bool:
+        """Ends a stream; False where a slow client has to be waited for."""
+        return self.line.end()
+
     async def end(self) -> None:
-        """Ends a stream."""
+        """Ends a stream once the client has taken enough of it."""
         await self._send({"type": "http.response.body", "body": b"", "more_body": False})
 
     def _lines(self, content_type: bytes, length: int | None, more: headers.Headers | None) -> bytes:

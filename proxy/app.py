@@ -17,7 +17,7 @@ from ledger.principals import Principal
 from proxy import access, errors, headers, pages
 from proxy.access import Access
 from proxy.admission import Admission
-from proxy.answer import DIRECT_WRITER, Answer, Receive, Send
+from proxy.answer import DIRECT_LINE, Answer, Receive, Send
 from proxy.auth import Authenticator
 from proxy.backends import Backends
 from proxy.call import read_call
@@ -76,7 +76,7 @@ class DataPlane:
         path = scope["path"]
         endpoint = ENDPOINTS.get(path)
         name = endpoint.name if endpoint else "other"
-        answer = Answer(new_request_id(), send, scope["extensions"][DIRECT_WRITER])
+        answer = Answer(new_request_id(), send, scope["extensions"].pop(DIRECT_LINE))
         try:
             if headers.size(scope["headers"]) > self._max_header_bytes:
                 raise errors.HeadTooLarge("The headers of your request are too large.")
@@ -106,7 +106,11 @@ class DataPlane:
                 f"Not allowed to {scope['method']} on {endpoint.path}. Use POST.", allowed="POST"
             )
         principal = await self._authenticate(endpoint.name, scope, answer)
-        body = await self._body(scope, receive)
+        body = answer.line.body()
+        if body is None:
+            body = await self._body(scope, receive)
+        elif len(body) > self._max_body_bytes:
+            raise self._too_large()
         only_model = access.only_model(principal, self._backends)
         call = read_call(endpoint, body, self._limits, only_model)
         admission, started_us = self._admission, self._now_us()
@@ -131,7 +135,7 @@ class DataPlane:
         )
         try:
             sent = call.engine_body(self._salt_of(principal.tenant_id))
-            await self._relay.carry(call, sent, settlement, answer, receive, hold)
+            await self._relay.carry(call, sent, settlement, answer, hold)
         finally:
             settlement.close()
 
@@ -147,7 +151,7 @@ class DataPlane:
         return principal
 
     async def _body(self, scope: dict[str, Any], receive: Receive) -> bytes:
-        """The whole body. Raises BodyTooLarge, as early as it is known, and ClientGone."""
+        """The whole body, as it comes. Raises BodyTooLarge, as early as it is known, and ClientGone."""
         announced = headers.content_length(scope["headers"])
         if announced is not None and announced > self._max_body_bytes:
             raise self._too_large()

@@ -13,7 +13,7 @@ from typing import Any, Final
 from ledger.record import Ending
 from ledger.usage import NO_USAGE, UsageSource
 from proxy import errors, headers
-from proxy.answer import Answer, Receive
+from proxy.answer import Answer
 from proxy.backends import Backend, Backends
 from proxy.call import Call
 from proxy.endpoints import GENERATE
@@ -45,7 +45,6 @@ class Relay:
         body: bytes,
         settlement: Settlement,
         answer: Answer,
-        receive: Receive,
         hold: RunningHold | None = None,
     ) -> None:
         """Carries one admitted call to its end. Raises ApiError as long as no byte has gone to the client.
@@ -55,7 +54,7 @@ class Relay:
         """
         try:
             if call.stream:
-                await self._stream(call, body, settlement, answer, receive, hold)
+                await self._stream(call, body, settlement, answer, hold)
             else:
                 await self._whole(call, body, settlement, answer)
         except EngineSilent as fault:
@@ -80,13 +79,11 @@ class Relay:
         body: bytes,
         settlement: Settlement,
         answer: Answer,
-        receive: Receive,
         hold: RunningHold | None,
     ) -> None:
         stream = StreamedCall(call, settlement, answer, hold)
         self._streams.add(stream)
-        watch = asyncio.create_task(_gone(receive))
-        watch.add_done_callback(stream.client_left)
+        answer.line.on_gone(stream.client_left)
         try:
             backend = await self._ask(call, body, settlement, stream.begin)
             stream.events.fingerprint = backend.fingerprints.get(call.model)
@@ -94,7 +91,6 @@ class Relay:
             if stream.events.fingerprint:
                 backend.fingerprints[call.model] = stream.events.fingerprint
         finally:
-            watch.cancel()
             self._streams.discard(stream)
             stream.close()
 
@@ -170,9 +166,3 @@ class Relay:
         raise errors.EngineUnavailable(
             f"No engine that serves `{call.model}` answers at the moment. Try again."
         )
-
-
-async def _gone(receive: Receive) -> None:
-    """Returns when the client has disconnected."""
-    while (await receive())["type"] != "http.disconnect":
-        pass

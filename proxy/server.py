@@ -30,7 +30,8 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from ledger import lifeline
 from proxy import headers
-from proxy.answer import DIRECT_WRITER
+from proxy.answer import DIRECT_LINE
+from proxy.bell import Bell
 from proxy.errors import ApiError, BodyUnreadable, HeadTooLarge
 
 STALL_SECONDS: Final = 30.0
@@ -130,20 +131,37 @@ class CorkedTransport:
         return getattr(self._transport, name)
 
 
-class DirectWriter:
-    """Writes answers past ASGI's messages: the extension DIRECT_WRITER.
+class DirectLine:
+    """One request past ASGI's messages: the extension DIRECT_LINE.
 
-    `lines` are headers as they are sent, each with its line end. What only `send` knows how to do is to wait
-    for a slow client.
+    `lines` are headers as they are sent, each with its line end. What only `receive` and `send` know how to
+    do is to wait: for a body that is still coming, for a slow client.
     """
 
-    __slots__ = ("_cycle",)
+    __slots__ = ("_cycle", "_protocol")
 
     _defaults: tuple[object, bytes] = (None, b"")
     """uvicorn's own headers (the date), which change once a second, and their lines."""
 
-    def __init__(self, cycle: RequestResponseCycle) -> None:
+    def __init__(self, cycle: RequestResponseCycle, protocol: "BoundedProtocol") -> None:
         self._cycle = cycle
+        self._protocol = protocol
+
+    def body(self) -> bytes | None:
+        """The request's body, if it is here already; to be taken once."""
+        cycle = self._cycle
+        if cycle.more_body or cycle.disconnected:
+            return None
+        cycle.flow.resume_reading()  # or nobody would hear of the client's leaving
+        body, cycle.body = cycle.body, bytearray()
+        return bytes(body)
+
+    def on_gone(self, then: Callable[[], None]) -> None:
+        """`then` is called if the client goes before it has its answer; at once if it has gone."""
+        if self._cycle.disconnected:
+            then()
+        else:
+            self._protocol.on_gone = then
 
     def whole(self, status: int, lines: bytes, body: bytes) -> None:
         """Writes a whole answer; `content-length` is among the lines."""
@@ -159,11 +177,7 @@ class DirectWriter:
             cycle.transport.write(body)
         else:
             cycle.transport.write(head + body)
-        cycle.response_complete = True
-        cycle.message_event.set()
-        if not cycle.keep_alive:
-            cycle.transport.close()
-        cycle.on_response()
+        self._complete()
 
     def start(self, lines: bytes) -> None:
         """Writes the head of a stream."""
@@ -183,13 +197,31 @@ class DirectWriter:
             cycle.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
         return True
 
+    def end(self) -> bool:
+        """Ends a stream whose head is sent. False where a slow client has to be waited for."""
+        cycle = self._cycle
+        if cycle.flow.write_paused or cycle.chunked_encoding is not True:
+            return False
+        if not cycle.disconnected:
+            cycle.transport.write(b"0\r\n\r\n")
+            self._complete()
+        return True
+
+    def _complete(self) -> None:
+        cycle = self._cycle
+        cycle.response_complete = True
+        cycle.message_event.set()
+        if not cycle.keep_alive:
+            cycle.transport.close()
+        cycle.on_response()
+
     def _head(self, status: int, lines: bytes) -> bytes:
         """The whole head; from here on the answer counts as begun."""
         cycle = self._cycle
-        known, defaults = DirectWriter._defaults
+        known, defaults = DirectLine._defaults
         if known is not cycle.default_headers:
             defaults = headers.lines(cycle.default_headers)
-            DirectWriter._defaults = cycle.default_headers, defaults
+            DirectLine._defaults = cycle.default_headers, defaults
         cycle.response_started = True
         cycle.waiting_for_100_continue = False
         if cycle.keep_alive:
@@ -208,10 +240,19 @@ class BoundedProtocol(HttpToolsProtocol):
     _answered_at: float = 0.0
     _head_bytes: int = 0
     _is_last: bool = False
+    on_gone: Callable[[], None] | None = None
+    """What the call under way wants to be told of its client."""
 
     def connection_made(self, transport: Any) -> None:
         self.last_data = self.loop.time()
         super().connection_made(cast(asyncio.Transport, CorkedTransport(transport, self.loop)))
+        self.flow._is_writable_event = cast(asyncio.Event, Bell(is_set=True))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        then, self.on_gone = self.on_gone, None
+        if then is not None:
+            then()
 
     def data_received(self, data: bytes) -> None:
         self.last_data = self.loop.time()
@@ -258,12 +299,12 @@ class BoundedProtocol(HttpToolsProtocol):
             access_logger=self.access_logger,
             access_log=False,
             default_headers=self.server_state.default_headers,
-            message_event=asyncio.Event(),
+            message_event=cast(asyncio.Event, Bell()),
             expect_100_continue=self.expect_100_continue,
             keep_alive=keep_alive and not self._is_last,
             on_response=self.on_response_complete,
         )
-        extensions[DIRECT_WRITER] = DirectWriter(cycle)
+        extensions[DIRECT_LINE] = DirectLine(cycle, self)
         if before is None or before.response_complete:
             self._start_asgi_task(cycle, self.app)
         else:
@@ -278,6 +319,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         """The next request of a pipeline may begin, or the wait for one."""
+        self.on_gone = None
         if self.transport.is_closing():
             return
         self.flow.resume_reading()

@@ -20,6 +20,7 @@ from ledger.record import Ending
 from ledger.usage import NO_USAGE, UsageSource
 from proxy import errors
 from proxy.answer import Answer, Part
+from proxy.bell import Bell
 from proxy.call import Call
 from proxy.settlement import Settlement
 from proxy.sse import EventTooLarge, render
@@ -60,6 +61,7 @@ class StreamedCall:
         "_exchange",
         "_fault",
         "_hold",
+        "_is_told",
         "_left",
         "_limited",
         "_settlement",
@@ -83,11 +85,12 @@ class StreamedCall:
         self._settlement = settlement
         self._answer = answer
         self._hold = hold
-        self._wake = asyncio.Event()
+        self._wake = Bell()
         self._blocked: Part | None = None
         self._backlog: list[bytes] = []
         self._fault: UpstreamFault | None = None
         self._ended = False
+        self._is_told = False
         self._left = False
         self._cut = False
         self._limited = False
@@ -152,6 +155,8 @@ class StreamedCall:
 
     async def _finish(self) -> None:
         """The engine has ended its side: closes the account and tells the client how it ended."""
+        if self._is_told:
+            return
         problem = None if self._left or self._limited else self._problem()
         if problem is None:
             self._settle(self._peaceful())
@@ -220,14 +225,18 @@ class StreamedCall:
         self._fault = self._fault or fault
         if self._limited:
             self._settle(self._peaceful())  # the count is whole: what is left of the hold need not wait
+        elif self._blocked is None and not self._left and self._problem() is None:
+            self._settle(Ending.FINISHED)
+            self._is_told = self._answer.end_now()  # with the last chunk, in one write
         self._wake.set()
 
     # Called from the client's connection, and at shutdown.
 
-    def client_left(self, watch: "asyncio.Task[None]") -> None:
+    def client_left(self) -> None:
         """The client has gone: the engine is told, and what it still says is counted."""
-        if not watch.cancelled():
-            self._leave()
+        if not self._left and not self._ended:
+            self._left = True
+            self._hang_up()
 
     def cut(self) -> None:
         """Ends the stream now."""
@@ -236,11 +245,6 @@ class StreamedCall:
             self._hang_up()
 
     # Within.
-
-    def _leave(self) -> None:
-        if not self._left and not self._ended:
-            self._left = True
-            self._hang_up()
 
     def _hang_up(self) -> None:
         if self._exchange is not None:

@@ -39,7 +39,7 @@ class ScriptedRelay(Relay):
     """Carries each call with the hold of its script."""
 
     async def carry(self, call: Call, *rest: Any, hold: Any = None) -> None:
-        await super().carry(call, *rest[:4], scripted(call) or hold)
+        await super().carry(call, *rest[:3], scripted(call) or hold)
 
 
 if __name__ == "__main__":

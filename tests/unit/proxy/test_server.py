@@ -1,11 +1,13 @@
 """The transport that joins an answer's head with what follows it."""
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
 import pytest
+from uvicorn.protocols.http.flow_control import FlowControl
 
-from proxy.server import CorkedTransport, DirectWriter
+from proxy.bell import Bell
+from proxy.server import CorkedTransport, DirectLine
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n"
 
@@ -94,11 +96,21 @@ async def test_a_client_that_takes_nothing_is_told_from_a_slow_one() -> None:
     assert transport.unread_seconds(began + 900) == 0
 
 
+class Server:
+    """What a DirectLine looks at of the connection."""
+
+    on_gone: Any = None
+
+
+def line_of(cycle: Any, protocol: Any = None) -> DirectLine:
+    return DirectLine(cycle, protocol or Server())
+
+
 class Cycle:
-    """What a DirectWriter looks at of uvicorn's request cycle."""
+    """What a DirectLine looks at of uvicorn's request cycle."""
 
     def __init__(self) -> None:
-        self.flow = type("Flow", (), {"write_paused": False})()
+        self.flow = FlowControl(cast(asyncio.Transport, Written()))
         self.chunked_encoding: bool | None = True
         self.disconnected = False
         self.transport = Written()
@@ -107,7 +119,9 @@ class Cycle:
         self.waiting_for_100_continue = True
         self.scope = {"method": "POST"}
         self.default_headers = [(b"date", b"today")]
-        self.message_event = asyncio.Event()
+        self.message_event = Bell()
+        self.body = bytearray(b"asked")
+        self.more_body = False
         self.responses = 0
 
     def on_response(self) -> None:
@@ -117,18 +131,18 @@ class Cycle:
 def test_a_chunk_is_framed_as_http_frames_it() -> None:
     """A wrong length in front of a chunk breaks the whole answer."""
     cycle: Any = Cycle()
-    assert DirectWriter(cycle).chunk(b"x" * 26)
+    assert line_of(cycle).chunk(b"x" * 26)
     assert cycle.transport.writes == [b"1a\r\n" + b"x" * 26 + b"\r\n"]
 
 
 def test_a_chunk_is_left_to_send_where_it_must_not_be_written_now() -> None:
     """A slow client's buffer would grow without limit; an empty chunk would end the answer."""
     cycle: Any = Cycle()
-    assert not DirectWriter(cycle).chunk(b"")
+    assert not line_of(cycle).chunk(b"")
     cycle.flow.write_paused = True
-    assert not DirectWriter(cycle).chunk(b"x")
+    assert not line_of(cycle).chunk(b"x")
     cycle.flow.write_paused, cycle.chunked_encoding = False, None
-    assert not DirectWriter(cycle).chunk(b"x")  # the head has not gone out
+    assert not line_of(cycle).chunk(b"x")  # the head has not gone out
     assert cycle.transport.writes == []
 
 
@@ -136,7 +150,7 @@ def test_a_chunk_for_a_client_that_has_gone_is_dropped() -> None:
     """A write into a lost connection is an error in the event loop for every chunk."""
     cycle: Any = Cycle()
     cycle.disconnected = True
-    assert DirectWriter(cycle).chunk(b"x") and cycle.transport.writes == []
+    assert line_of(cycle).chunk(b"x") and cycle.transport.writes == []
 
 
 LINES = b"content-type: application/json\r\ncontent-length: 2\r\n"
@@ -146,7 +160,7 @@ HEAD_200 = b"HTTP/1.1 200 OK\r\ndate: today\r\n" + LINES
 def test_a_whole_answer_is_written_once_and_ends_the_cycle() -> None:
     """A cycle left open after its answer: the connection would never serve its next request."""
     cycle: Any = Cycle()
-    DirectWriter(cycle).whole(200, LINES, b"{}")
+    line_of(cycle).whole(200, LINES, b"{}")
     assert cycle.transport.writes == [HEAD_200 + b"\r\n{}"]
     assert cycle.response_started and cycle.response_complete and cycle.responses == 1
     assert cycle.message_event.is_set() and not cycle.waiting_for_100_continue
@@ -158,7 +172,7 @@ def test_the_date_is_of_now() -> None:
     for day in (b"monday", b"tuesday"):
         cycle: Any = Cycle()
         cycle.default_headers = [(b"date", day)]
-        DirectWriter(cycle).whole(200, LINES, b"{}")
+        line_of(cycle).whole(200, LINES, b"{}")
         assert b"\r\ndate: " + day + b"\r\n" in cycle.transport.writes[0]
 
 
@@ -166,7 +180,7 @@ def test_the_last_answer_of_a_connection_says_so_and_closes_it() -> None:
     """`connection: close` forgotten: the client sends its next request into a closed connection."""
     cycle: Any = Cycle()
     cycle.keep_alive = False
-    DirectWriter(cycle).whole(200, LINES, b"{}")
+    line_of(cycle).whole(200, LINES, b"{}")
     assert cycle.transport.writes == [HEAD_200 + b"connection: close\r\n\r\n{}"]
     assert cycle.transport.closed_after == 1
 
@@ -175,7 +189,7 @@ def test_a_head_is_answered_without_a_body() -> None:
     """A body that the client takes for the beginning of its next answer."""
     cycle: Any = Cycle()
     cycle.scope["method"] = "HEAD"
-    DirectWriter(cycle).whole(200, LINES, b"{}")
+    line_of(cycle).whole(200, LINES, b"{}")
     assert cycle.transport.writes == [HEAD_200 + b"\r\n"]
 
 
@@ -183,7 +197,7 @@ def test_a_long_body_is_not_copied() -> None:
     """160 MB of embeddings copied to stand behind 200 bytes of head."""
     cycle: Any = Cycle()
     body = b"x" * 100_000
-    DirectWriter(cycle).whole(200, LINES, body)
+    line_of(cycle).whole(200, LINES, body)
     assert cycle.transport.writes == [HEAD_200 + b"\r\n", body]
     assert cycle.transport.writes[1] is body
 
@@ -191,17 +205,56 @@ def test_a_long_body_is_not_copied() -> None:
 def test_nothing_is_written_to_a_client_that_has_gone() -> None:
     cycle: Any = Cycle()
     cycle.disconnected = True
-    DirectWriter(cycle).whole(200, LINES, b"{}")
-    DirectWriter(cycle).start(LINES)
+    line_of(cycle).whole(200, LINES, b"{}")
+    line_of(cycle).start(LINES)
     assert cycle.transport.writes == [] and cycle.responses == 0
 
 
 def test_a_stream_begins_with_its_head() -> None:
     cycle: Any = Cycle()
     cycle.chunked_encoding = None
-    DirectWriter(cycle).start(b"content-type: text/event-stream\r\n")
+    line_of(cycle).start(b"content-type: text/event-stream\r\n")
     assert cycle.response_started and not cycle.response_complete
-    assert DirectWriter(cycle).chunk(b"x")
+    assert line_of(cycle).chunk(b"x")
     head, chunk = cycle.transport.writes
     assert b"transfer-encoding: chunked\r\n" in head and head.endswith(b"\r\n\r\n")
     assert chunk == b"1\r\nx\r\n"
+
+
+def test_a_stream_ends_in_one_write_where_its_client_keeps_up() -> None:
+    """A client that waits for the end of an answer which is whole; a second end behind a slow one's first."""
+    cycle: Any = Cycle()
+    cycle.flow.write_paused = True
+    assert not line_of(cycle).end() and cycle.responses == 0
+    cycle.flow.write_paused = False
+    assert line_of(cycle).end()
+    assert cycle.transport.writes == [b"0\r\n\r\n"] and cycle.response_complete and cycle.responses == 1
+    gone: Any = Cycle()
+    gone.disconnected = True
+    assert line_of(gone).end() and gone.transport.writes == [] and gone.responses == 0
+
+
+def test_a_body_is_taken_once_it_is_whole() -> None:
+    """Half a request taken for all of it; one whose client has gone; reading left paused, so that nobody
+    hears of the client's leaving.
+    """
+    cycle: Any = Cycle()
+    cycle.flow.read_paused = True
+    cycle.flow._transport.resume_reading = lambda: None
+    cycle.more_body = True
+    assert line_of(cycle).body() is None and cycle.body == b"asked"
+    cycle.more_body = False
+    assert line_of(cycle).body() == b"asked" and not cycle.flow.read_paused
+    cycle.disconnected = True
+    assert line_of(cycle).body() is None
+
+
+def test_a_call_is_told_that_its_client_has_gone() -> None:
+    """An engine that works for nobody, where the client left before anyone asked to be told."""
+    told: list[str] = []
+    server, cycle = Server(), Cycle()
+    line_of(cycle, server).on_gone(lambda: told.append("later"))
+    assert told == [] and server.on_gone is not None
+    cycle.disconnected = True
+    line_of(cycle, server).on_gone(lambda: told.append("at once"))
+    assert told == ["at once"]

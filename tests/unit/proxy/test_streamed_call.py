@@ -59,6 +59,10 @@ class PlayedAnswer:
         self.said += data
         return self.takes.wait() if self.slow else None
 
+    def end_now(self) -> bool:
+        self.whole = not self.slow
+        return self.whole
+
     async def end(self) -> None:
         self.whole = True
 
