@@ -134,8 +134,9 @@ class DataPlane:
             hold,
         )
         try:
-            sent = call.engine_body(self._salt_of(principal.tenant_id))
-            await self._relay.carry(call, sent, settlement, answer, hold)
+            del body  # it may be long, and so may its answer take
+            scope["headers"].clear()
+            await self._relay.carry(call, self._salt_of(principal.tenant_id), settlement, answer, hold)
         finally:
             settlement.close()
 

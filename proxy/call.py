@@ -57,6 +57,10 @@ class Call(msgspec.Struct, frozen=True):
             self.fields | {"cache_salt": sha256(f"{salt}\0{own}".encode()).hexdigest() if own else salt}
         )
 
+    def forget_fields(self) -> None:
+        """No engine is asked again: a long prompt does not stay for as long as its answer takes."""
+        self.fields.clear()
+
 
 def read_call(endpoint: Endpoint, body: bytes, limits: Limits, only_model: str | None = None) -> Call:
     """Reads a body. `only_model` stands in for a missing model where the endpoint allows that.

@@ -42,21 +42,21 @@ class Relay:
     async def carry(
         self,
         call: Call,
-        body: bytes,
+        salt: str | None,
         settlement: Settlement,
         answer: Answer,
         hold: RunningHold | None = None,
     ) -> None:
         """Carries one admitted call to its end. Raises ApiError as long as no byte has gone to the client.
 
-        `hold`: what a stream holds of its hard limits. An unstreamed call holds all it may need from the
-        start.
+        `salt`: the tenant's, see `Call.engine_body`. `hold`: what a stream holds of its hard limits. An
+        unstreamed call holds all it may need from the start.
         """
         try:
             if call.stream:
-                await self._stream(call, body, settlement, answer, hold)
+                await self._stream(call, salt, settlement, answer, hold)
             else:
-                await self._whole(call, body, settlement, answer)
+                await self._whole(call, salt, settlement, answer)
         except EngineSilent as fault:
             raise errors.EngineHung("The engine did not answer in time.") from fault
         except UpstreamFault as fault:
@@ -76,7 +76,7 @@ class Relay:
     async def _stream(
         self,
         call: Call,
-        body: bytes,
+        salt: str | None,
         settlement: Settlement,
         answer: Answer,
         hold: RunningHold | None,
@@ -85,7 +85,8 @@ class Relay:
         self._streams.add(stream)
         answer.line.on_gone(stream.client_left)
         try:
-            backend = await self._ask(call, body, settlement, stream.begin)
+            backend = await self._ask(call, salt, settlement, stream.begin)
+            call.forget_fields()
             stream.events.fingerprint = backend.fingerprints.get(call.model)
             await stream.run()
             if stream.events.fingerprint:
@@ -94,7 +95,7 @@ class Relay:
             self._streams.discard(stream)
             stream.close()
 
-    async def _whole(self, call: Call, body: bytes, settlement: Settlement, answer: Answer) -> None:
+    async def _whole(self, call: Call, salt: str | None, settlement: Settlement, answer: Answer) -> None:
         status, whole = 0, b""
 
         async def wait(exchange: Exchange) -> None:
@@ -106,7 +107,7 @@ class Relay:
         assert task is not None
         self._waiting.add(task)
         try:
-            await self._ask(call, body, settlement, wait)
+            await self._ask(call, salt, settlement, wait)
         except UpstreamFault as fault:
             # The engine took the call and may have made tokens; nobody knows how many.
             hung = isinstance(fault, EngineSilent)
@@ -133,7 +134,11 @@ class Relay:
         answer.whole(200, headers.JSON, simple_answer(whole) if call.endpoint is GENERATE else whole)
 
     async def _ask(
-        self, call: Call, body: bytes, settlement: Settlement, wait: Callable[[Exchange], Awaitable[None]]
+        self,
+        call: Call,
+        salt: str | None,
+        settlement: Settlement,
+        wait: Callable[[Exchange], Awaitable[None]],
     ) -> Backend:
         """Sends the call to a replica and waits for its first byte; as long as none has come, tries another.
 
@@ -148,7 +153,10 @@ class Relay:
             try:
                 settlement.sent(backend.url)
                 exchange = await backend.pool.post(
-                    call.endpoint.engine_path, body, settlement.request_id, fresh=stale is not None
+                    call.endpoint.engine_path,
+                    call.engine_body(salt),
+                    settlement.request_id,
+                    fresh=stale is not None,
                 )
                 await wait(exchange)
                 return backend

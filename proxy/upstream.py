@@ -144,7 +144,8 @@ class Exchange(asyncio.Protocol):
         return body
 
     def follow(self, sink: Sink) -> None:
-        """Hands the body to `sink` from now on; what has come already goes first."""
+        """Hands the body to `sink` from now on; what has come already goes first. `headers` are forgotten."""
+        self.headers.clear()
         self._sink = sink
         if self._paused:
             self.resume()
