@@ -150,7 +150,7 @@ class DirectLine:
     def body(self) -> bytes | None:
         """The request's body, if it is here already; to be taken once."""
         cycle = self._cycle
-        if cycle.more_body or cycle.disconnected:
+        if cycle.more_body or cycle.transport.is_closing():
             return None
         cycle.flow.resume_reading()  # or nobody would hear of the client's leaving
         body, cycle.body = cycle.body, bytearray()
@@ -158,7 +158,7 @@ class DirectLine:
 
     def on_gone(self, then: Callable[[], None]) -> None:
         """`then` is called if the client goes before it has its answer; at once if it has gone."""
-        if self._cycle.disconnected:
+        if self._cycle.transport.is_closing():
             then()
         else:
             self._protocol.on_gone = then
@@ -166,7 +166,8 @@ class DirectLine:
     def whole(self, status: int, lines: bytes, body: bytes) -> None:
         """Writes a whole answer; `content-length` is among the lines."""
         cycle = self._cycle
-        if cycle.disconnected:
+        if cycle.transport.is_closing():
+            cycle.disconnected = True  # that it gets no answer is no fault
             return
         assert not cycle.response_started, "one request, one answer"
         head = self._head(status, lines)
@@ -182,7 +183,7 @@ class DirectLine:
     def start(self, lines: bytes) -> None:
         """Writes the head of a stream."""
         cycle = self._cycle
-        if not cycle.disconnected:
+        if not cycle.transport.is_closing():
             cycle.chunked_encoding = True
             cycle.transport.write(self._head(200, lines + b"transfer-encoding: chunked\r\n"))
 
@@ -193,7 +194,7 @@ class DirectLine:
         cycle = self._cycle
         if cycle.flow.write_paused or cycle.chunked_encoding is not True or not data:
             return False
-        if not cycle.disconnected:
+        if not cycle.transport.is_closing():
             cycle.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
         return True
 
@@ -202,7 +203,7 @@ class DirectLine:
         cycle = self._cycle
         if cycle.flow.write_paused or cycle.chunked_encoding is not True:
             return False
-        if not cycle.disconnected:
+        if not cycle.transport.is_closing():
             cycle.transport.write(b"0\r\n\r\n")
             self._complete()
         return True
@@ -237,11 +238,12 @@ class BoundedProtocol(HttpToolsProtocol):
     """
 
     # Beside uvicorn's own attributes: with these among them an instance would be too large to share its keys.
-    __slots__ = ("_answered_at", "_head_bytes", "_is_last", "_later", "last_data", "on_gone")
+    __slots__ = ("_answered_at", "_head_bytes", "_is_last", "_later", "_running", "last_data", "on_gone")
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
         del self.pipeline  # in its place: a queue costs 0.7 KiB, and few clients send a second request early
+        self._running: RequestResponseCycle | None = None
         self._later: list[RequestResponseCycle] = []
         self.last_data = self._answered_at = 0.0
         self._head_bytes = 0
@@ -256,6 +258,9 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
+        if self._running is not None:  # uvicorn tells the newest, which may not have begun
+            self._running.disconnected = True
+            self._running.message_event.set()
         then, self.on_gone = self.on_gone, None
         if then is not None:
             then()
@@ -312,10 +317,14 @@ class BoundedProtocol(HttpToolsProtocol):
         )
         extensions[DIRECT_LINE] = DirectLine(cycle, self)
         if before is None or before.response_complete:
-            self._start_asgi_task(cycle, self.app)
+            self._run(cycle)
         else:
             self.flow.pause_reading()
             self._later.append(cycle)
+
+    def _run(self, cycle: RequestResponseCycle) -> None:
+        self._running = cycle
+        self._start_asgi_task(cycle, self.app)
 
     def on_message_complete(self) -> None:
         cycle = self.cycle
@@ -330,7 +339,7 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         self.flow.resume_reading()
         if self._later:
-            self._start_asgi_task(self._later.pop(0), self.app)
+            self._run(self._later.pop(0))
         else:
             self._answered_at = self.loop.time()
 

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from tests.engines import Engine
+from tests.integration.proxy.conftest import NewGate
 from tests.integration.proxy.gate import CANARY, Gate, chat_body, stream_body
 from tests.integration.proxy.wire import events
 
@@ -211,6 +212,22 @@ def test_pipelined_requests_are_answered_in_order(gate: Gate, calm_engine: Engin
         assert status == 200 and told["usage"]["completion_tokens"] == 4
         second = wire.request_id
     assert [gate.row(one)["completion_tokens"] for one in (first, second)] == [3, 4]
+
+
+def test_a_client_that_leaves_in_the_middle_of_its_pipeline_breaks_nothing(
+    new_gate: NewGate, calm_engine: Engine
+) -> None:
+    """Guards against answers written to a connection that is gone: a traceback for each, which any client can
+    cause, and a call that nobody settles. The gate's log is looked through when it is closed.
+    """
+    gate = new_gate(calm_engine.url)
+    calm_engine.set_faults({"path": CHAT, "tokens_per_second": 50})
+    for number, body in enumerate((chat_body(max_tokens=20, ignore_eos=True), stream_body(max_tokens=20))):
+        before = len(calm_engine.calls())
+        with gate.wire() as wire:
+            wire.send(gate.request(body) + gate.request(chat_body(max_tokens=3)))
+            calm_engine.wait_for(lambda seen=before: len(calm_engine.calls()) > seen or None, "the call")
+        assert gate.totals(number + 1)["calls"] >= number + 1
 
 
 def test_a_connection_is_kept_for_the_next_request(gate: Gate) -> None:

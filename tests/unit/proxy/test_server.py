@@ -149,7 +149,7 @@ def test_a_chunk_is_left_to_send_where_it_must_not_be_written_now() -> None:
 def test_a_chunk_for_a_client_that_has_gone_is_dropped() -> None:
     """A write into a lost connection is an error in the event loop for every chunk."""
     cycle: Any = Cycle()
-    cycle.disconnected = True
+    cycle.transport.close()
     assert line_of(cycle).chunk(b"x") and cycle.transport.writes == []
 
 
@@ -204,7 +204,7 @@ def test_a_long_body_is_not_copied() -> None:
 
 def test_nothing_is_written_to_a_client_that_has_gone() -> None:
     cycle: Any = Cycle()
-    cycle.disconnected = True
+    cycle.transport.close()
     line_of(cycle).whole(200, LINES, b"{}")
     line_of(cycle).start(LINES)
     assert cycle.transport.writes == [] and cycle.responses == 0
@@ -230,7 +230,7 @@ def test_a_stream_ends_in_one_write_where_its_client_keeps_up() -> None:
     assert line_of(cycle).end()
     assert cycle.transport.writes == [b"0\r\n\r\n"] and cycle.response_complete and cycle.responses == 1
     gone: Any = Cycle()
-    gone.disconnected = True
+    gone.transport.close()
     assert line_of(gone).end() and gone.transport.writes == [] and gone.responses == 0
 
 
@@ -245,7 +245,7 @@ def test_a_body_is_taken_once_it_is_whole() -> None:
     assert line_of(cycle).body() is None and cycle.body == b"asked"
     cycle.more_body = False
     assert line_of(cycle).body() == b"asked" and not cycle.flow.read_paused
-    cycle.disconnected = True
+    cycle.transport.close()
     assert line_of(cycle).body() is None
 
 
@@ -255,6 +255,6 @@ def test_a_call_is_told_that_its_client_has_gone() -> None:
     server, cycle = Server(), Cycle()
     line_of(cycle, server).on_gone(lambda: told.append("later"))
     assert told == [] and server.on_gone is not None
-    cycle.disconnected = True
+    cycle.transport.close()
     line_of(cycle, server).on_gone(lambda: told.append("at once"))
     assert told == ["at once"]
