@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from ledger.database import Database
+from ledger.direct_database import DirectDatabase
 from ledger.errors import DatabaseFault, DatabaseUnavailable, JournalCorrupt, JournalFault
 from ledger.journal import kept
 from ledger.journal.orphans import Orphans
@@ -66,7 +66,7 @@ class Poster:
 
     def __init__(
         self,
-        database: Database,
+        database: DirectDatabase,
         data_dir: Path,
         terms: Terms,
         clock: Callable[[], int] = wall_clock_us,
@@ -231,7 +231,7 @@ class Poster:
 
 
 async def drain_once(
-    database: Database, data_dir: Path, currency: str = "USD", *, keep_s: float = FOREVER_S
+    database: DirectDatabase, data_dir: Path, currency: str = "USD", *, keep_s: float = FOREVER_S
 ) -> PostResult:
     """Post everything that is in the journals now. Raises JournalOwned when a poster is at work, and
     DatabaseFault.
@@ -244,7 +244,9 @@ async def drain_once(
         lock.release()
 
 
-async def drain(database: Database, data_dir: Path, terms: Terms, *, keep_s: float = FOREVER_S) -> PostResult:
+async def drain(
+    database: DirectDatabase, data_dir: Path, terms: Terms, *, keep_s: float = FOREVER_S
+) -> PostResult:
     """As drain_once, for who holds the poster's lock."""
     poster = Poster(database, data_dir, terms, keep_s=keep_s)
     try:
@@ -254,7 +256,7 @@ async def drain(database: Database, data_dir: Path, terms: Terms, *, keep_s: flo
 
 
 async def run(
-    database: Database,
+    database: DirectDatabase,
     data_dir: Path,
     currency: str,
     stopping: asyncio.Event,

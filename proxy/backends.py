@@ -86,7 +86,10 @@ class Backends:
     async def start(self) -> None:
         """Probes every engine once, then goes on in the background."""
         self.client = httpx.AsyncClient(
-            headers=self._headers, timeout=_PROBE_TIMEOUT_SECONDS, verify=self._tls or True, trust_env=False
+            headers=self._headers,
+            timeout=_PROBE_TIMEOUT_SECONDS,
+            verify=self._tls or any(backend.url.startswith("https:") for backend in self.all),
+            trust_env=False,
         )
         await asyncio.gather(*(self._probe(backend) for backend in self.all))
         self._tasks = [asyncio.create_task(self._probe_forever(backend)) for backend in self.all]

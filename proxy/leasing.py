@@ -25,7 +25,7 @@ from typing import Final
 from weakref import WeakValueDictionary
 
 from ledger import leases
-from ledger.database import Database
+from ledger.direct_database import DirectDatabase
 from ledger.errors import DatabaseFault, JournalFault
 from ledger.lease_terms import BalanceKey, Return, Wish
 from ledger.leases import HolderUnknown
@@ -71,7 +71,7 @@ class LeaseDesk:
 
     def __init__(
         self,
-        database: Database,
+        database: DirectDatabase,
         worker: int,
         now_us: Callable[[], int],
         on_holder: Callable[[str], None],
@@ -187,8 +187,10 @@ class LeaseDesk:
         self._due.set()
 
     async def _register(self) -> None:
-        async with self._database.write() as session:
-            holder_id = await leases.register(session, socket.gethostname(), self._worker, self.now_us())
+        host, now_us = socket.gethostname(), self.now_us()
+        holder_id = await self._database.transact(
+            lambda connection: leases.register(connection, host, self._worker, now_us)
+        )
         self._on_holder(holder_id)
         self.holder_id = holder_id
         self._seen_us = self.now_us()

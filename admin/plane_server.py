@@ -1,0 +1,70 @@
+"""The control plane's server: the app on a listening socket, the background worker beside it.
+
+Heavy to import (FastAPI, SQLAlchemy): admin/plane.py is the process, and imports it once it has read its
+arguments.
+"""
+
+import asyncio
+import contextlib
+import logging
+import socket
+from functools import partial
+
+import uvicorn
+
+from admin.app import create_app
+from admin.config import AdminSettings
+from admin.worker import BackgroundWorker
+from ledger import lifeline, secret_check
+from ledger.direct_database import DirectDatabase
+from ledger.errors import DatabaseFault
+
+DRAIN_SECONDS = 5
+"""A control plane request is short: what takes longer is cut."""
+
+
+class Server(uvicorn.Server):
+    """uvicorn's, that says when it answers."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Starts, then tells the supervisor."""
+        await super().startup(sockets)
+        if not self.should_exit:
+            lifeline.say_ready()
+
+
+async def check_secret(settings: AdminSettings, secret: bytes) -> None:
+    """Raises SecretChanged. A ledger that does not answer now is no reason not to start."""
+    database = DirectDatabase(settings.database_url, pool_size=1)
+    try:
+        await database.look(partial(secret_check.check, pepper=secret))
+    except DatabaseFault as fault:
+        logging.getLogger("metergate.admin").warning("starting without the database: %s", fault)
+    finally:
+        await database.close()
+
+
+async def run(listener: socket.socket, settings: AdminSettings, *, with_worker: bool) -> None:
+    """Serves until it is told to stop."""
+    config = uvicorn.Config(
+        create_app(settings),
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        lifespan="on",
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+    )
+    server = Server(config)
+
+    def orphaned() -> None:
+        server.should_exit = True
+
+    lifeline.on_end_of_supervisor(orphaned)
+    worker = asyncio.create_task(BackgroundWorker(settings).run()) if with_worker else None
+    try:
+        await server.serve(sockets=[listener])
+    finally:
+        if worker is not None:
+            worker.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await worker
