@@ -9,6 +9,7 @@ import contextlib
 import logging
 import socket
 from functools import partial
+from types import FrameType
 
 import uvicorn
 
@@ -22,9 +23,36 @@ from ledger.errors import DatabaseFault
 DRAIN_SECONDS = 5
 """A control plane request is short: what takes longer is cut."""
 
+TICK_SECONDS = 1.0
+
 
 class Server(uvicorn.Server):
-    """uvicorn's, that says when it answers."""
+    """uvicorn's, that says when it answers, and sleeps while nobody asks: uvicorn's own looks ten times a
+    second whether it is to stop.
+    """
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        """Make it inside the event loop that runs it."""
+        super().__init__(config)
+        self._told = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+
+    def stop(self) -> None:
+        """Begins to stop."""
+        self.should_exit = True
+        self._told.set()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A signal, at whatever place."""
+        super().handle_exit(sig, frame)
+        self._loop.call_soon_threadsafe(self._told.set)
+
+    async def main_loop(self) -> None:
+        """Until it is to stop; once a second for the date of answers."""
+        while not await self.on_tick(0):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(TICK_SECONDS):
+                    await self._told.wait()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Starts, then tells the supervisor."""
@@ -56,10 +84,7 @@ async def run(listener: socket.socket, settings: AdminSettings, *, with_worker: 
     )
     server = Server(config)
 
-    def orphaned() -> None:
-        server.should_exit = True
-
-    lifeline.on_end_of_supervisor(orphaned)
+    lifeline.on_end_of_supervisor(server.stop)
     worker = asyncio.create_task(BackgroundWorker(settings).run()) if with_worker else None
     try:
         await server.serve(sockets=[listener])

@@ -69,6 +69,12 @@ class Database(DirectDatabase):
             async with self._session(self._writing, commit=True) as session:
                 yield session
 
+    async def revision(self) -> str | None:
+        """The revision the database is at; None when it holds no ledger yet. Raises DatabaseFault."""
+        self._check_file()  # in a session: who has those needs no further connections
+        async with self.read() as session:
+            return await schema.current_revision(await session.connection())
+
     async def upgrade(self) -> None:
         """Bring the schema to this code's head, creating the SQLite file and its folder. Raises
         DatabaseFault.

@@ -21,6 +21,7 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Final
 from weakref import WeakValueDictionary
 
@@ -40,6 +41,9 @@ PROBE_SECONDS: Final = 0.25
 
 CALM_HEARTBEAT_S: Final = 30.0
 """How often a worker without slots says that it lives: nobody takes its other leases for ten minutes."""
+
+CALM_TICK_S: Final = 1.0
+"""How often a worker without any account looks whether a heartbeat is due."""
 
 LATE_FADES: Final = 0.9
 """What is remembered of a late answer at each that comes in time."""
@@ -88,6 +92,7 @@ class LeaseDesk:
         self._wishes: dict[Account, _Wished] = {}
         self._round: asyncio.Future[None] | None = None
         self._due = asyncio.Event()
+        self._watching = asyncio.Event()
         self._failed_until_us = 0
         self._begun_us = 0
         """When the exchange that is under way began; 0: none is."""
@@ -145,6 +150,7 @@ class LeaseDesk:
         """From now on each tick looks at it, until it has been quiet for long, and no call holds of it."""
         account.is_watched = True
         self._active.add(account)
+        self._watching.set()
 
     def ask(self, account: Account, least: int, most: int) -> None:
         """Asks in the background; `Account.granted` is told the answer. Asking twice is asking once."""
@@ -344,6 +350,11 @@ class LeaseDesk:
 
     async def _tick_forever(self) -> None:
         while True:
+            if not (self._active or self._begun_us or self._failed_until_us):  # a heartbeat, at the most
+                self._watching.clear()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(CALM_TICK_S):
+                        await self._watching.wait()
             await asyncio.sleep(TICK_US / 1e6)
             self._tick()
 
