@@ -14,7 +14,7 @@ SERVERS = {"fastapi", "uvicorn", "starlette", "nicegui"}
 
 # A process, and what it must never import: each of these is tens of MiB, or a large part of a second.
 MUST_NOT = {
-    "proxy.worker": OBJECT_LAYER | {"fastapi", "asyncpg", "typer"},
+    "proxy.worker": OBJECT_LAYER | {"fastapi", "asyncpg", "typer", "httpx", "rich"},
     "ledger.process": OBJECT_LAYER | SERVERS | {"httpx", "asyncpg", "typer"},
     "admin.metrics_page": OBJECT_LAYER | SERVERS | {"httpx", "asyncpg", "pydantic"},
     "admin.cli.serve": OBJECT_LAYER | SERVERS | {"httpx", "asyncpg", "prometheus_client"},
