@@ -40,17 +40,30 @@ def places(
     return [f"  {name:<14} {where}" for name, where in rows if where]
 
 
-def first_keys(made: "FirstRun", path: Path, model: str) -> list[str]:
-    """The keys, said once, and a line to paste that streams an answer."""
+def first_keys(made: "FirstRun", path: Path, model: str | None) -> list[str]:
+    """The keys, said once, and a line to paste that streams an answer; `model` None: none is known."""
+    if model is None:
+        models = shlex.join(
+            ["curl", f"{made.base_url}/models", "-H", f"Authorization: Bearer {made.api_key}"]
+        )
+        ways = [
+            "No engine has answered yet. Once one does, this lists its models:",
+            "",
+            f"  {models}",
+            "",
+            "and this streams an answer, with one of them in place of MODEL:",
+        ]
+    else:
+        ways = ["Try it:"]
     return [
         "",
         f"  API key        {made.api_key}",
         f"  admin key      {made.admin_key}",
         f"  (said this once; also in {path}, which only you can read)",
         "",
-        "Try it:",
+        *ways,
         "",
-        f"  {curl(made.base_url, made.api_key, model)}",
+        f"  {curl(made.base_url, made.api_key, model or 'MODEL')}",
         "",
     ]
 

@@ -57,6 +57,18 @@ def kept_engines(data_dir: Path) -> tuple[str, ...]:
         return ()
 
 
+def is_claimed(data_dir: Path, role: str) -> bool:
+    """Whether a process holds a role of this folder."""
+    try:
+        with (data_dir / "run" / f"{role}.lock").open("r+") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def claim(data_dir: Path, role: str) -> IO[str]:
     """Holds a role of this folder (`proxy`, `admin`, `worker`) for as long as the result is open.
 

@@ -12,8 +12,8 @@ from pydantic import Field
 from admin.limit_values import shown_amount
 from admin.schemas import Instant, Resource
 from admin.times import format_instant
-from ledger.limit_settings import LimitStanding
 from ledger.limits import EACH_USER, Limit, LimitKind, LimitNature, LimitWindow
+from ledger.standings import LimitStanding
 
 Size = Annotated[
     str | int,

@@ -30,11 +30,11 @@ async def prepare(
         async with database.read() as session:
             if await tenancy.list_tenants(session):
                 secret_key.refuse_new(settings)
-            await secret_check.check(session, pepper(settings))
-            unchecked = await secret_check.is_lacking(session)
+            await secret_check.check(await session.connection(), pepper(settings))
+            unchecked = await secret_check.is_lacking(await session.connection())
         if unchecked:  # keys of before there was a check: the secret of now is taken for theirs
             async with database.write() as session:
-                await secret_check.hold_to(session, pepper(settings), now_us)
+                await secret_check.hold_to(await session.connection(), pepper(settings), now_us)
         made = None
         if base_url and admin_url:
             made = await first_run.ensure(

@@ -8,7 +8,7 @@ import os
 import sqlite3
 from pathlib import Path
 
-from ledger.database import SQLITE_BUSY_S
+from ledger import patience
 from ledger.errors import DatabaseUnusable, Refused
 from ledger.journal.segments import sync_folder
 
@@ -26,7 +26,7 @@ def back_up(source: Path, out: Path) -> int:
         draft.unlink(missing_ok=True)
         os.close(os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         try:
-            connection = sqlite3.connect(source, timeout=SQLITE_BUSY_S, isolation_level=None)
+            connection = sqlite3.connect(source, timeout=patience.SQLITE_BUSY_S, isolation_level=None)
             try:
                 connection.execute("VACUUM INTO ?", (str(draft),))
             finally:

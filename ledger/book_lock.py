@@ -5,10 +5,12 @@ what is posted already, must see every posting whole or not at all. On SQLite bo
 one at a time; on PostgreSQL a posting shares the lock, and a change takes it alone, until its commit.
 """
 
-from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncSession
+from typing import TYPE_CHECKING
 
 from ledger.direct import Connection
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
 
 BOOK_LOCK = 0x6D67_0003
 
@@ -19,7 +21,8 @@ async def share(connection: Connection) -> None:
         await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock_shared({BOOK_LOCK})")
 
 
-async def take(session: AsyncSession) -> None:
+async def take(session: "AsyncSession") -> None:
     """For a change of prices or limits: waits for every posting under way, and keeps the next out."""
-    if session.get_bind().dialect.name == "postgresql":
-        await session.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": BOOK_LOCK})
+    connection = await session.connection()
+    if connection.dialect.name == "postgresql":
+        await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({BOOK_LOCK})")

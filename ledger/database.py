@@ -1,4 +1,8 @@
-"""The database: engine, sessions, and what each kind of database needs to be told.
+"""The database with sessions and tables: SQLAlchemy's engine, and what each kind of database
+needs to be told.
+
+The control plane's, the commands' and the migrations'. The data plane does with ledger/direct_database.py, of
+which this is one.
 
 SQLite is the embedded one: WAL, so that readers never wait for the writer; foreign keys on; writers begin
 with BEGIN IMMEDIATE, so that two never deadlock on an upgrade of their locks; synchronous=FULL, since the
@@ -15,89 +19,45 @@ ledger.errors.DatabaseFault; what the caller raises inside passes through as it 
 """
 
 import asyncio
-import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 from sqlalchemy import Connection, event
 from sqlalchemy.engine import URL, ExceptionContext, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, DisconnectionError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
-from ledger import schema
-from ledger.direct import Connection as Direct
-from ledger.direct import OnPostgresql, SqliteThread
-from ledger.errors import DatabaseFault, DatabaseUnavailable, DatabaseUnusable, SchemaBehind
+from ledger import patience, schema
+from ledger.direct_database import NOT_OURS, POOL_SIZE, PRAGMAS, DirectDatabase
+from ledger.errors import DatabaseFault, DatabaseUnusable
 
-SQLITE_VERSION_MIN: Final = (3, 35, 0)  # RETURNING
-SQLITE_BUSY_S: Final = 5.0
-CONNECT_S: Final = 5.0
-LOCK_MS: Final = 5_000
-STATEMENT_MS: Final = 30_000
-IDLE_TRANSACTION_MS: Final = (
-    300_000  # an export to a slow reader holds its snapshot this long between two pages
-)
-COMMAND_MS: Final = 2 * STATEMENT_MS  # the network's limit, where the server's own cannot reach us
 END_S: Final = 5.0  # how long who is cancelled waits for its commit or rollback
-POOL_WAIT_S: Final = 10.0
-POOL_SIZE: Final = 5
-
-T = TypeVar("T")
 
 _WRITES: Final = "metergate_writes"
-_PRAGMAS: Final = ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON")
-
-# Messages of SQLite that will not go away by themselves.
-_UNUSABLE: Final = ("not a database", "unable to open", "readonly", "malformed", "authorization denied")
-
-# PostgreSQL's states that SQLAlchemy takes for miswritten statements, and that are the database's: no
-# permission, no such table, column or schema.
-_NOT_OURS: Final = ("42501", "42P01", "42703", "3F000")
 
 
-class Database:
-    """One ledger database. Make it inside the event loop that uses it, and close it there."""
+class Database(DirectDatabase):
+    """One ledger database, with sessions. Make it inside the event loop that uses it, and close it there."""
 
     def __init__(self, url: str, *, pool_size: int = POOL_SIZE) -> None:
-        """`url` is sqlite:///relative/path, sqlite:////absolute/path or postgresql://...; connects on first
-        use, `pool_size` times at most; who comes after that waits, and for POOL_WAIT_S at most.
-
-        Raises DatabaseUnusable for a URL of another kind.
+        """As a DirectDatabase; sessions and what goes straight to the driver have `pool_size` connections
+        each.
         """
+        super().__init__(url, pool_size=pool_size)
         self.url = async_url(url)
-        self.is_sqlite = self.url.get_backend_name() == "sqlite"
-        self.pool_size = pool_size
         make_engine = _sqlite_engine if self.is_sqlite else _postgresql_engine
         self._engine = make_engine(self.url, pool_size)
         self._reading = self._engine.execution_options(**_read_options(self.is_sqlite))
         self._writing = self._engine.execution_options(**{_WRITES: True})
-        # SQLite has one writer: waiting here is fair and quick, waiting in SQLite's busy handler is neither.
-        self._writer_turn = asyncio.Lock()
-        self._thread = SqliteThread(self.url.database or "", SQLITE_BUSY_S, _PRAGMAS)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:
         """A session that sees one snapshot and keeps nothing. Raises DatabaseFault."""
         async with self._session(self._reading) as session:
             yield session
-
-    async def ask(self, work: Callable[[AsyncSession], Awaitable[T]]) -> T:
-        """What `work` reads on one snapshot; on a second one where the first's connection turned out broken.
-
-        Raises DatabaseFault.
-        """
-        try:
-            async with self.read() as session:
-                return await work(session)
-        except DatabaseUnavailable as fault:
-            cause = fault.__cause__
-            if not (isinstance(cause, DBAPIError) and cause.connection_invalidated):
-                raise
-        async with self.read() as session:
-            return await work(session)
 
     @asynccontextmanager
     async def write(self) -> AsyncIterator[AsyncSession]:
@@ -109,63 +69,32 @@ class Database:
             async with self._session(self._writing, commit=True) as session:
                 yield session
 
-    async def transact(self, work: Callable[[Direct], Coroutine[Any, Any, T]]) -> T:
-        """One transaction like `write`'s that costs little: see ledger/direct.py. `work` may wait for nothing
-        but its connection. Raises DatabaseFault.
-        """
-        if self.is_sqlite:
-            try:
-                async with self._writer_turn:
-                    return await self._thread.transact(work)
-            except (sqlite3.OperationalError, sqlite3.DatabaseError) as error:
-                if isinstance(error, sqlite3.IntegrityError | sqlite3.ProgrammingError):
-                    raise
-                raise self._fault(error) from error
-        try:
-            async with self._writing.connect() as connection:
-                driver: Any = (await connection.get_raw_connection()).driver_connection
-                try:
-                    async with driver.transaction():
-                        return await work(OnPostgresql(driver))
-                except (OSError, asyncio.CancelledError):
-                    await connection.invalidate()  # nobody knows what is still under way on it
-                    raise
-        except (SQLAlchemyError, OSError, _Silent) as error:
-            raise self._fault(error) from error
-        except Exception as error:
-            if _is_drivers(error):
-                raise self._fault(error) from error
-            raise
+    async def revision(self) -> str | None:
+        """The revision the database is at; None when it holds no ledger yet. Raises DatabaseFault."""
+        self._check_file()  # in a session: who has those needs no further connections
+        async with self.read() as session:
+            return await schema.current_revision(await session.connection())
 
     async def upgrade(self) -> None:
         """Bring the schema to this code's head, creating the SQLite file and its folder. Raises
         DatabaseFault.
         """
-        await self._migrate(schema.upgrade, "head")
+        self._make_folder()
+        async with self.write() as session:
+            connection = await session.connection()
+            await schema.lock(connection)
+            await connection.run_sync(schema.upgrade, await schema.current_revision(connection))
 
     async def downgrade(self, revision: str) -> None:
         """Take migrations back; "base" takes all. Raises DatabaseFault."""
-        await self._migrate(schema.downgrade, revision)
-
-    async def check(self) -> None:
-        """Raises SchemaBehind or SchemaAhead unless the schema is this code's, and DatabaseFault as ever."""
-        schema.check(await self.revision())
-
-    async def revision(self) -> str | None:
-        """The revision the database is at; None when it holds no ledger yet. Raises DatabaseFault."""
-        self._check_file()
-        async with self.read() as session:
-            return await (await session.connection()).run_sync(schema.current_revision)
+        self._make_folder()
+        async with self.write() as session:
+            await (await session.connection()).run_sync(schema.downgrade, revision)
 
     async def close(self) -> None:
         """Close every connection."""
-        await self._thread.close()
+        await super().close()
         await self._engine.dispose()
-
-    @property
-    def shown_url(self) -> str:
-        """The URL with its password hidden, for logs and messages."""
-        return self.url.render_as_string(hide_password=True)
 
     @asynccontextmanager
     async def _session(self, engine: AsyncEngine, *, commit: bool = False) -> AsyncIterator[AsyncSession]:
@@ -204,16 +133,6 @@ class Database:
                     await connection.invalidate()
             raise self._fault(error) from error
 
-    async def _migrate(self, step: Any, revision: str) -> None:
-        self._make_folder()
-        async with self.write() as session:
-            await (await session.connection()).run_sync(step, revision)
-
-    def _check_file(self) -> None:
-        """Connecting would make an empty file where a wrong path was given."""
-        if self.is_sqlite and self.url.database and not Path(self.url.database).exists():
-            raise SchemaBehind(f"there is no ledger at {self.url.database} yet: run `metergate db upgrade`")
-
     def _make_folder(self) -> None:
         if self.is_sqlite and self.url.database:
             try:
@@ -222,15 +141,7 @@ class Database:
                 raise DatabaseUnusable(f"no folder for {self.shown_url}: {error.strerror}") from error
 
     def _fault(self, error: BaseException) -> DatabaseFault:
-        reason = str(getattr(error, "orig", None) or error).strip() or type(error).__name__
-        if isinstance(error, PoolTimeout):
-            reason = f"all {self.pool_size} connections are in use (METERGATE_DATABASE_POOL_SIZE)"
-        line = f"the ledger database {self.shown_url}: {reason.splitlines()[0]}"
-        if self.is_sqlite and any(words in reason for words in _UNUSABLE):
-            return DatabaseUnusable(line)
-        if any(words in line for words in ("password authentication", "does not exist", "permission denied")):
-            return DatabaseUnusable(line)
-        return DatabaseUnavailable(line)
+        return self.all_in_use() if isinstance(error, PoolTimeout) else self.fault(error)
 
 
 async def _to_the_end(work: Coroutine[Any, Any, None]) -> None:
@@ -251,37 +162,19 @@ class _Silent(Exception):
 
 
 def async_url(url: str) -> URL:
-    """The URL with the async driver that we use. Raises DatabaseUnusable for what is neither SQLite nor
-    PostgreSQL.
-    """
-    try:
-        parsed = make_url(url)
-    except ArgumentError:
-        raise DatabaseUnusable(
-            "METERGATE_DATABASE_URL is no URL: write sqlite:///path or postgresql://..."
-        ) from None
-    backend = parsed.get_backend_name()
-    if backend in ("postgresql", "postgres"):
-        return parsed.set(drivername="postgresql+asyncpg")
-    if backend == "sqlite" and parsed.database not in (None, "", ":memory:"):
-        return parsed.set(drivername="sqlite+aiosqlite")
-    raise DatabaseUnusable("METERGATE_DATABASE_URL must be sqlite:///path or postgresql://...")
+    """A URL that `ledger.database_url` takes, with the async driver that we use."""
+    parsed = make_url(url)
+    is_sqlite = parsed.get_backend_name() == "sqlite"
+    return parsed.set(drivername="sqlite+aiosqlite" if is_sqlite else "postgresql+asyncpg")
 
 
 def _is_callers(error: BaseException) -> bool:
     """Errors of a statement rather than of the database: a broken constraint is for who wrote the
     statement.
     """
-    if not isinstance(error, DBAPIError) or getattr(error.orig, "sqlstate", None) in _NOT_OURS:
+    if not isinstance(error, DBAPIError) or getattr(error.orig, "sqlstate", None) in NOT_OURS:
         return False
     return type(error).__name__ in ("IntegrityError", "ProgrammingError", "DataError")
-
-
-def _is_drivers(error: Exception) -> bool:
-    """asyncpg's own errors, but for those of a statement."""
-    state: str | None = getattr(error, "sqlstate", None)
-    is_callers = state is not None and state[:2] in ("22", "23", "42") and state not in _NOT_OURS
-    return type(error).__module__.startswith("asyncpg") and not is_callers
 
 
 def _read_options(is_sqlite: bool) -> dict[str, Any]:
@@ -289,23 +182,19 @@ def _read_options(is_sqlite: bool) -> dict[str, Any]:
 
 
 def _sqlite_engine(url: URL, pool_size: int) -> AsyncEngine:
-    if sqlite3.sqlite_version_info < SQLITE_VERSION_MIN:
-        raise DatabaseUnusable(
-            f"this Python has SQLite {sqlite3.sqlite_version}; metergate needs 3.35 or newer"
-        )
     # isolation_level None: the driver begins nothing by itself, the begin event below does.
     engine = create_async_engine(
         url,
         pool_size=pool_size,
         max_overflow=0,
-        pool_timeout=POOL_WAIT_S,
-        connect_args={"timeout": SQLITE_BUSY_S, "isolation_level": None},
+        pool_timeout=patience.POOL_WAIT_S,
+        connect_args={"timeout": patience.SQLITE_BUSY_S, "isolation_level": None},
     )
 
     @event.listens_for(engine.sync_engine, "connect")
     def _prepare(connection: Any, _record: Any) -> None:
         cursor = connection.cursor()
-        for pragma in _PRAGMAS:
+        for pragma in PRAGMAS:
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 
@@ -322,17 +211,11 @@ def _postgresql_engine(url: URL, pool_size: int) -> AsyncEngine:
         url,
         pool_size=pool_size,
         max_overflow=0,
-        pool_timeout=POOL_WAIT_S,
+        pool_timeout=patience.POOL_WAIT_S,
         connect_args={
-            "timeout": CONNECT_S,
-            "command_timeout": COMMAND_MS / 1000,
-            "server_settings": {
-                "application_name": "metergate",
-                "timezone": "UTC",
-                "lock_timeout": str(LOCK_MS),
-                "statement_timeout": str(STATEMENT_MS),
-                "idle_in_transaction_session_timeout": str(IDLE_TRANSACTION_MS),
-            },
+            "timeout": patience.CONNECT_S,
+            "command_timeout": patience.COMMAND_MS / 1000,
+            "server_settings": patience.server_settings(),
         },
     )
 

@@ -1,7 +1,7 @@
 """Statements straight to the driver: for transactions that are made all the time and must cost little.
 
 Owns two connections that take what SQLAlchemy's `exec_driver_sql` takes and give back what of its result is
-needed here. Knows nothing of what is read and written. Rules:
+needed here; ledger/direct_database.py has them. Knows nothing of what is read and written. Rules:
 
 - SQLite: a transaction is one step of a thread that has nothing else to do. A statement by way of the pool is
   four switches between two threads, an exchange of leases some thirty: 5 ms of CPU, and on a loop that is
@@ -120,11 +120,13 @@ class SqliteThread:
         self._thread: ThreadPoolExecutor | None = None
         self._connection: sqlite3.Connection | None = None
 
-    async def transact(self, work: Callable[[Connection], Coroutine[Any, Any, T]]) -> T:
-        """One transaction, rolled back if `work` raises. Raises sqlite3.Error."""
+    async def transact(
+        self, work: Callable[[Connection], Coroutine[Any, Any, T]], begin: str = "BEGIN IMMEDIATE"
+    ) -> T:
+        """One transaction, begun as `begin` says, rolled back if `work` raises. Raises sqlite3.Error."""
         if self._thread is None:
             self._thread = ThreadPoolExecutor(1, "metergate-sqlite")
-        return await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, work)
+        return await asyncio.get_running_loop().run_in_executor(self._thread, self._transact, work, begin)
 
     async def close(self) -> None:
         """Waits for what is under way."""
@@ -133,12 +135,12 @@ class SqliteThread:
             self._thread.shutdown()
             self._thread = None
 
-    def _transact(self, work: Callable[[Connection], Coroutine[Any, Any, T]]) -> T:
+    def _transact(self, work: Callable[[Connection], Coroutine[Any, Any, T]], begin: str) -> T:
         if self._connection is None:
             self._connection = self._open()
         connection = self._connection
         try:
-            connection.execute("BEGIN IMMEDIATE")
+            connection.execute(begin)
             done = _to_its_end(work(_OnSqlite(connection)))
             connection.execute("COMMIT")
         except BaseException:

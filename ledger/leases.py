@@ -18,9 +18,7 @@ Rules:
 
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final
-
-from sqlalchemy.ext.asyncio import AsyncSession
+from typing import TYPE_CHECKING, Final
 
 from ledger import lease_rows as rows
 from ledger.balance import Balance
@@ -30,6 +28,9 @@ from ledger.ids import new_id
 from ledger.lease_rows import Lease
 from ledger.lease_terms import BalanceKey, Exchanged, Grant, Return, Wish
 from ledger.limits import Limit, LimitKind, LimitNature
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
 
 HEARTBEAT_S: Final = 3.0
 SLOTS_LOST_S: Final = 10.0
@@ -44,14 +45,14 @@ class HolderUnknown(Exception):
     """The holder has been given up for dead, and its leases returned: register anew."""
 
 
-async def register(session: AsyncSession, host: str, worker: int, now_us: int) -> str:
+async def register(connection: Connection, host: str, worker: int, now_us: int) -> str:
     """Makes a holder; its id."""
     holder_id = new_id("holder_")
-    await rows.register(await session.connection(), holder_id, host, worker, now_us)
+    await rows.register(connection, holder_id, host, worker, now_us)
     return holder_id
 
 
-async def heartbeat(session: AsyncSession, holder_id: str, now_us: int) -> None:
+async def heartbeat(session: "AsyncSession", holder_id: str, now_us: int) -> None:
     """Says that the holder lives. Raises HolderUnknown."""
     await _seen(await session.connection(), holder_id, now_us)
 
@@ -94,7 +95,7 @@ async def exchange(
     return Exchanged(tuple(grants[place] for place in range(len(wishes))), now_us)
 
 
-async def end_holder(session: AsyncSession, holder_id: str) -> None:
+async def end_holder(session: "AsyncSession", holder_id: str) -> None:
     """Gives back all that a holder has, and forgets it. For posting, at a HolderEnded; twice is once."""
     connection = await session.connection()
     await rows.drop_holders(connection, [holder_id])  # from here on, it can get nothing more
@@ -103,7 +104,7 @@ async def end_holder(session: AsyncSession, holder_id: str) -> None:
         await _give_back(connection, await rows.drop_leases_of(connection, [holder_id]), locked)
 
 
-async def expire(session: AsyncSession, now_us: int) -> int:
+async def expire(session: "AsyncSession", now_us: int) -> int:
     """Takes slots and leases from holders whose heartbeat stopped; how many leases went back."""
     connection = await session.connection()
     now_us = await rows.now(connection, now_us)

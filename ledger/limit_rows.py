@@ -2,6 +2,8 @@
 
 from typing import Any, Final
 
+from ledger.direct import Connection
+from ledger.given import Statement
 from ledger.limits import Limit, LimitKind, LimitWindow
 
 COLUMNS: Final = (
@@ -40,3 +42,18 @@ def limit_of(row: tuple[Any, ...]) -> Limit:
         None if burst is None else int(burst),
         bool(soft),
     )
+
+
+_OF_KEY: Final = Statement(
+    f"SELECT {selected('l')} FROM {{given}} JOIN usage_limit AS l ON l.tenant_id = given.tenant_id"  # noqa: S608
+    " WHERE (l.project_id IS NULL OR l.project_id = given.project_id)"
+    " AND (l.api_key_id IS NULL OR l.api_key_id = given.api_key_id) ORDER BY l.id",
+    {"tenant_id": "varchar", "project_id": "varchar", "api_key_id": "varchar"},
+)
+
+
+async def limits_of(
+    connection: Connection, tenant_id: str, project_id: str, api_key_id: str
+) -> tuple[Limit, ...]:
+    """Every limit that can concern a call of this key, whatever its model and end user, by id."""
+    return tuple(map(limit_of, await _OF_KEY.read(connection, [(tenant_id, project_id, api_key_id)])))

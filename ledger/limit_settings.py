@@ -1,4 +1,4 @@
-"""Setting limits, and seeing how much of them is left.
+"""Setting limits. How much of them is left is in ledger/standings.py.
 
 A limit counts from the beginning of its running window, whenever it is set: what was posted before is read
 from the rollups, in the transaction that makes it (but for limits of end users, which count from when they
@@ -6,20 +6,18 @@ are set: rollups do not know them). Each change appends to the change log under 
 tenant, project or key), so that workers drop the principals it concerns.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from sqlalchemy import delete, or_
+from sqlalchemy import delete
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
 from ledger import book_lock, changes, lease_rows, limits, tenancy
-from ledger.balance import Balance
 from ledger.errors import NotFound, Refused
 from ledger.ids import new_id
 from ledger.lease_terms import BalanceKey
-from ledger.limits import EACH_USER, FOREVER_US, Limit, LimitKind, LimitNature, LimitWindow
+from ledger.limits import FOREVER_US, Limit, LimitKind, LimitNature, LimitWindow
 from ledger.prices import MODEL_CHARS_MAX
 from ledger.record import END_USER_CHARS_MAX
 from ledger.reports import UsageFilter, usage_totals
@@ -27,7 +25,6 @@ from ledger.tables.limits import Lease, LimitBalance, LimitEvent, LimitRate, Usa
 
 SET: Final = "limit.set"
 REMOVED: Final = "limit.removed"
-STANDINGS_MAX: Final = 1000  # end users of one limit, those who used most: a page for people, not a report
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,22 +34,6 @@ class LimitScope:
     tenant_id: str | None = None
     project_id: str | None = None
     api_key_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class LimitStanding:
-    """A limit and one of its balances, of the window that is running. Slots and consumables: `used`,
-    `leased`, `remaining` in the limit's unit; of a rate, `remaining` is what may pass at once now.
-
-    `end_user`: whose, where each has one. `resets_us`: when the window ends; None where none does.
-    """
-
-    limit: Limit
-    end_user: str
-    used: int
-    leased: int
-    remaining: int
-    resets_us: int | None
 
 
 async def set_limit(
@@ -168,50 +149,6 @@ async def get_limit(session: AsyncSession, limit_id: str) -> Limit:
     return _limit(row)
 
 
-async def limits_of(
-    session: AsyncSession, tenant_id: str, project_id: str, api_key_id: str
-) -> tuple[Limit, ...]:
-    """Every limit that can concern a call of this key, whatever its model and end user, by id."""
-    query = (
-        select(UsageLimit)
-        .where(
-            col(UsageLimit.tenant_id) == tenant_id,
-            or_(col(UsageLimit.project_id).is_(None), col(UsageLimit.project_id) == project_id),
-            or_(col(UsageLimit.api_key_id).is_(None), col(UsageLimit.api_key_id) == api_key_id),
-        )
-        .order_by(col(UsageLimit.id))
-    )
-    return tuple(_limit(row) for row in (await session.execute(query)).scalars())
-
-
-async def standings(session: AsyncSession, limits: Sequence[Limit], now_us: int) -> list[LimitStanding]:
-    """How much of each limit is left now, in their order; of a limit of each user, one for every user who
-    used it in the running window (the STANDINGS_MAX who used most).
-
-    `remaining`: of a consumable, what is not used yet; of slots, what nobody holds.
-    """
-    found: list[LimitStanding] = []
-    tats = await _tats(session, limits)
-    ledger_us = await lease_rows.now(await session.connection(), now_us) if tats else now_us
-    single = await _balances(session, limits, now_us)
-    for limit in limits:
-        until_us = limit.span(now_us)[1]
-        resets_us = None if until_us == FOREVER_US else until_us
-        if limit.nature is LimitNature.RATE:
-            remaining = limit.rate.free(tats.get(limit.id, 0), ledger_us)
-            found.append(LimitStanding(limit, "", 0, 0, remaining, None))
-            continue
-        if limit.end_user == EACH_USER:
-            balances = await _users(session, limit, now_us)
-        else:
-            balances = [("", *single.get(limit.id, (0, 0)))]
-        for end_user, used, leased in balances:
-            balance = Balance(limit.max_value, used, leased)
-            remaining = balance.free if limit.nature is LimitNature.SLOTS else balance.unspent
-            found.append(LimitStanding(limit, end_user, used, leased, remaining, resets_us))
-    return found
-
-
 async def _ids(session: AsyncSession, scope: LimitScope) -> tuple[str, str | None, str | None]:
     """The tenant, project and key of a scope that there is."""
     given = [name for name in (scope.tenant_id, scope.project_id, scope.api_key_id) if name is not None]
@@ -252,50 +189,6 @@ async def _begin(session: AsyncSession, limit: Limit, now_us: int) -> None:
                 used += total.calls
         used = min(used, lease_rows.used_max(await session.connection()))
         session.add(LimitBalance(limit_id=limit.id, end_user="", window_us=from_us, used=used, leased=0))
-
-
-async def _tats(session: AsyncSession, limits: Sequence[Limit]) -> dict[str, int]:
-    rates = [limit.id for limit in limits if limit.nature is LimitNature.RATE]
-    if not rates:
-        return {}
-    query = select(LimitRate.limit_id, LimitRate.tat_us).where(col(LimitRate.limit_id).in_(rates))
-    return {str(limit_id): int(tat_us) for limit_id, tat_us in (await session.execute(query)).all()}
-
-
-async def _balances(
-    session: AsyncSession, limits: Sequence[Limit], now_us: int
-) -> dict[str, tuple[int, int]]:
-    """What is used and leased in the running window of limits that have one balance."""
-    windows = {
-        limit.id: limit.span(now_us)[0]
-        for limit in limits
-        if limit.nature is not LimitNature.RATE and limit.end_user != EACH_USER
-    }
-    if not windows:
-        return {}
-    query = select(
-        LimitBalance.limit_id, LimitBalance.window_us, LimitBalance.used, LimitBalance.leased
-    ).where(
-        col(LimitBalance.limit_id).in_(windows),
-        col(LimitBalance.end_user) == "",
-        col(LimitBalance.window_us).in_(set(windows.values())),
-    )
-    return {
-        limit_id: (used, leased)
-        for limit_id, window_us, used, leased in await session.execute(query)
-        if windows[limit_id] == window_us
-    }
-
-
-async def _users(session: AsyncSession, limit: Limit, now_us: int) -> list[tuple[str, int, int]]:
-    """Each user's balance of the running window: who used most comes first."""
-    query = (
-        select(LimitBalance.end_user, LimitBalance.used, LimitBalance.leased)
-        .where(col(LimitBalance.limit_id) == limit.id, col(LimitBalance.window_us) == limit.span(now_us)[0])
-        .order_by(col(LimitBalance.used).desc(), col(LimitBalance.end_user))
-        .limit(STANDINGS_MAX)
-    )
-    return [(end_user, used, leased) for end_user, used, leased in await session.execute(query)]
 
 
 def _limit(row: UsageLimit) -> Limit:

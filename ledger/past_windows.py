@@ -5,14 +5,12 @@ end users makes one for each user and day: kept for ever, they would outgrow the
 stays in the usage rows.
 """
 
-from typing import Any, Final, cast
-
-from sqlalchemy import CursorResult, delete
-from sqlalchemy.ext.asyncio import AsyncSession
-from sqlmodel import col
+from typing import TYPE_CHECKING, Final
 
 from ledger.periods import DAY_US
-from ledger.tables.limits import LimitBalance
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
 
 KEPT_DAYS: Final = 93
 """Since a window began: a month of it, and two more for records that come late."""
@@ -28,11 +26,10 @@ def is_past(window_us: int, now_us: int) -> bool:
     return 0 < window_us < kept_from_us(now_us)
 
 
-async def clear(session: AsyncSession, now_us: int) -> int:
+async def clear(session: "AsyncSession", now_us: int) -> int:
     """Deletes the balances of past windows of which nothing is on lease; how many. The caller commits."""
-    window_us = col(LimitBalance.window_us)
-    past = delete(LimitBalance).where(
-        window_us > 0, window_us < kept_from_us(now_us), col(LimitBalance.leased) == 0
+    past = (
+        "DELETE FROM limit_balance WHERE window_us > 0"  # noqa: S608 (a number of ours)
+        f" AND window_us < {kept_from_us(now_us)} AND leased = 0"
     )
-    deleted = await session.execute(past, execution_options={"synchronize_session": False})
-    return cast(CursorResult[Any], deleted).rowcount
+    return (await (await session.connection()).exec_driver_sql(past)).rowcount

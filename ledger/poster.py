@@ -22,7 +22,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from ledger.database import Database
+from ledger.direct_database import DirectDatabase
 from ledger.errors import DatabaseFault, DatabaseUnavailable, JournalCorrupt, JournalFault
 from ledger.journal import kept
 from ledger.journal.orphans import Orphans
@@ -43,7 +43,10 @@ from ledger.terms import Terms
 
 logger = logging.getLogger(__name__)
 
-POLL_S: Final = 0.1  # what a record waits for at most; looking costs some 30 us a folder
+POLL_S: Final = 0.1  # what a record waits for at most; looking whether there is one costs some 5 us a folder
+READ_S: Final = 1.0  # how often folders are read where nothing tells of a record
+CALM_S: Final = 5.0
+CALM_POLL_S: Final = 0.25  # and looked at, where nothing has come for CALM_S: waking is what costs then
 BACKOFF_S_MAX: Final = 5.0
 DRAIN_S_MAX: Final = 10.0
 COMPLAINT_S: Final = 60.0  # a lasting trouble is said once a minute
@@ -66,7 +69,7 @@ class Poster:
 
     def __init__(
         self,
-        database: Database,
+        database: DirectDatabase,
         data_dir: Path,
         terms: Terms,
         clock: Callable[[], int] = wall_clock_us,
@@ -89,6 +92,9 @@ class Poster:
         self._complained: dict[str, float] = {}
         self._is_checked = False
         self._turn = 0
+        self._quiet: object = None  # the signs of journals that were read to their end
+        self._read_at = 0.0
+        self._calm_at = time.monotonic() + CALM_S
 
     async def check(self) -> None:
         """Once, as soon as the database is there: whether its schema is ours. Raises DatabaseFault."""
@@ -141,7 +147,7 @@ class Poster:
                 if recovered := self._orphans.look():
                     self._on_recovered(recovered)
                 await self.check()
-                result = await self.turn()
+                result = await self._turn_where_due()
             except DatabaseFault as fault:
                 self._complain("database", f"cannot post now, the journals keep the records: {fault}")
             except OSError as fault:
@@ -159,11 +165,31 @@ class Poster:
                 backoff_s = POLL_S
                 if result.inserted + result.duplicates >= BATCH_RECORDS_MAX:
                     continue
-            await _pause(stopping, backoff_s)
+            is_calm = backoff_s == POLL_S and time.monotonic() > self._calm_at
+            await _pause(stopping, CALM_POLL_S if is_calm else backoff_s)
         try:
             await asyncio.wait_for(self.drain(), DRAIN_S_MAX)
         except (DatabaseFault, OSError) as fault:  # TimeoutError is one
             logger.warning("left unposted, for the next start: %s", fault or "the time is up")
+
+    async def _turn_where_due(self) -> PostResult:
+        """A turn, unless nothing has come since one that found nothing."""
+        signs, now = self._signs(), time.monotonic()  # before the reading: what comes meanwhile changes them
+        if signs is not None and signs == self._quiet and now < self._read_at:
+            return NOTHING_POSTED
+        result = await self.turn()
+        self._quiet, self._read_at = signs if result == NOTHING_POSTED else None, now + READ_S
+        if result != NOTHING_POSTED:
+            self._calm_at = now + CALM_S
+        return result
+
+    def _signs(self) -> object:
+        try:
+            root = journal_root(self._data_dir).stat().st_mtime_ns
+        except OSError:
+            return None
+        signs = [reader.sign() for reader in self._readers.values()]
+        return None if None in signs else (root, *signs)
 
     def close(self) -> None:
         """Close the segments."""
@@ -231,7 +257,7 @@ class Poster:
 
 
 async def drain_once(
-    database: Database, data_dir: Path, currency: str = "USD", *, keep_s: float = FOREVER_S
+    database: DirectDatabase, data_dir: Path, currency: str = "USD", *, keep_s: float = FOREVER_S
 ) -> PostResult:
     """Post everything that is in the journals now. Raises JournalOwned when a poster is at work, and
     DatabaseFault.
@@ -244,7 +270,9 @@ async def drain_once(
         lock.release()
 
 
-async def drain(database: Database, data_dir: Path, terms: Terms, *, keep_s: float = FOREVER_S) -> PostResult:
+async def drain(
+    database: DirectDatabase, data_dir: Path, terms: Terms, *, keep_s: float = FOREVER_S
+) -> PostResult:
     """As drain_once, for who holds the poster's lock."""
     poster = Poster(database, data_dir, terms, keep_s=keep_s)
     try:
@@ -254,7 +282,7 @@ async def drain(database: Database, data_dir: Path, terms: Terms, *, keep_s: flo
 
 
 async def run(
-    database: Database,
+    database: DirectDatabase,
     data_dir: Path,
     currency: str,
     stopping: asyncio.Event,
@@ -289,7 +317,8 @@ async def run(
 async def _pause(stopping: asyncio.Event, seconds: float) -> None:
     """Wait, but not past the wish to stop."""
     try:
-        await asyncio.wait_for(stopping.wait(), seconds)
+        async with asyncio.timeout(seconds):  # no task is made for it: this happens ten times a second
+            await stopping.wait()
     except TimeoutError:
         return
 

@@ -9,13 +9,10 @@ Statements are written by hand and handed to the driver as they are: this runs o
 object layer would cost more than the databases do. Rows are tuples in the order of the table's columns.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any
-
-from sqlalchemy import Table as SqlTable
-from sqlalchemy.dialects import postgresql
 
 from ledger import book_lock, moves
 from ledger.direct import Connection, is_broken_constraint
@@ -23,15 +20,12 @@ from ledger.errors import DatabaseUnusable
 from ledger.lease_terms import BalanceKey
 from ledger.rated import RatedCalls, Row, rated
 from ledger.record import CallRecord, Entry
-from ledger.tables import Table
 from ledger.terms import Terms
+from ledger.usage_columns import HOUR_KEY, SUMS, USAGE, USAGE_HOUR
 
 BATCH_RECORDS_MAX = 1000  # one transaction: about 20 ms of work, and a few hundred KiB of parameters
 
-USAGE: SqlTable = Table.metadata.tables["usage"]
-USAGE_HOUR: SqlTable = Table.metadata.tables["usage_hour"]
 TOO_LARGE = "an hour's amount passes 9.2 million units of currency, which SQLite cannot hold; use PostgreSQL"
-_SUMS = ("calls", "prompt_tokens", "cached_prompt_tokens", "completion_tokens", "amount_picos")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,8 +109,7 @@ def _charges(records: Iterable[CallRecord]) -> dict[tuple[str, BalanceKey], int]
     return {(holder_id, BalanceKey._make(key)): amount for (holder_id, *key), amount in sums.items()}
 
 
-_COLUMNS = [column.name for column in USAGE.columns]
-_REQUEST_ID = _COLUMNS.index("request_id")
+_REQUEST_ID = list(USAGE).index("request_id")
 _request_id_of = itemgetter(_REQUEST_ID)
 
 
@@ -124,52 +117,45 @@ def _is_postgresql(connection: Connection) -> bool:
     return connection.dialect.name == "postgresql"
 
 
-def _named(table: SqlTable) -> str:
-    return ", ".join(column.name for column in table.columns)
+def _marks(columns: Mapping[str, str]) -> str:
+    return ", ".join("?" for _ in columns)
 
 
-def _marks(table: SqlTable) -> str:
-    return ", ".join("?" for _ in table.columns)
-
-
-def _arrays(table: SqlTable) -> str:
+def _arrays(columns: Mapping[str, str]) -> str:
     """The columns as parameters. Picos travel as text: the driver makes a Decimal of each integer that it is
     to send as a numeric, which costs as much as a whole row.
     """
-    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
-    kinds = []
-    for place, column in enumerate(table.columns, 1):
-        kind = column.type.dialect_impl(dialect).compile(dialect=dialect).split(" COLLATE")[0]
-        kinds.append(f"${place}::{'text[]::' if column.name == 'amount_picos' else ''}{kind}[]")
-    return ", ".join(kinds)
+    return ", ".join(
+        f"${place}::{'text[]::' if name == 'amount_picos' else ''}{kind}[]"
+        for place, (name, kind) in enumerate(columns.items(), 1)
+    )
 
 
 # Built once from the tables' own column names: nothing from outside is in them.
-_UPSERT = (
-    f" ON CONFLICT ({', '.join(column.name for column in USAGE_HOUR.primary_key.columns)}) DO UPDATE SET "
-    + ", ".join(f"{name} = usage_hour.{name} + excluded.{name}" for name in _SUMS)
+_UPSERT = f" ON CONFLICT ({', '.join(HOUR_KEY)}) DO UPDATE SET " + ", ".join(
+    f"{name} = usage_hour.{name} + excluded.{name}" for name in SUMS
 )
 _SQLITE_LAST = "SELECT coalesce(max(rowid), 0) FROM usage"
 _SQLITE_INSERT = (
-    f"INSERT INTO usage ({_named(USAGE)}) VALUES ({_marks(USAGE)})"  # noqa: S608
+    f"INSERT INTO usage ({', '.join(USAGE)}) VALUES ({_marks(USAGE)})"  # noqa: S608
     " ON CONFLICT (request_id) DO NOTHING"
 )
 _SQLITE_FRESH = "SELECT request_id FROM usage WHERE rowid > ?"
 _SQLITE_ADD = (
-    f"INSERT INTO usage_hour ({_named(USAGE_HOUR)})"  # noqa: S608
+    f"INSERT INTO usage_hour ({', '.join(USAGE_HOUR)})"  # noqa: S608
     f" VALUES ({_marks(USAGE_HOUR)}){_UPSERT}"
 )
 _SQLITE_USED = (
     "UPDATE api_key SET last_used_us = ?1 WHERE id = ?2 AND (last_used_us IS NULL OR last_used_us < ?1)"
 )
 _POSTGRESQL_INSERT = (
-    f"WITH fresh AS (INSERT INTO usage ({_named(USAGE)}) SELECT * FROM unnest({_arrays(USAGE)})"  # noqa: S608
+    f"WITH fresh AS (INSERT INTO usage ({', '.join(USAGE)}) SELECT * FROM unnest({_arrays(USAGE)})"  # noqa: S608
     " ON CONFLICT (request_id) DO NOTHING RETURNING request_id)"
-    f" SELECT count(*), CASE WHEN count(*) < ${len(USAGE.columns) + 1}::bigint THEN array_agg(request_id) END"
+    f" SELECT count(*), CASE WHEN count(*) < ${len(USAGE) + 1}::bigint THEN array_agg(request_id) END"
     " FROM fresh"
 )
 _POSTGRESQL_ADD = (
-    f"INSERT INTO usage_hour ({_named(USAGE_HOUR)})"  # noqa: S608
+    f"INSERT INTO usage_hour ({', '.join(USAGE_HOUR)})"  # noqa: S608
     f" SELECT * FROM unnest({_arrays(USAGE_HOUR)}){_UPSERT}"
 )
 _POSTGRESQL_USED = (
@@ -216,9 +202,9 @@ async def _mark_used(connection: Connection, calls: RatedCalls) -> None:
         await connection.exec_driver_sql(_SQLITE_USED, calls.last_used())
 
 
-def _transposed(rows: Sequence[Row], table: SqlTable) -> tuple[Sequence[Any], ...]:
+def _transposed(rows: Sequence[Row], columns: Mapping[str, str]) -> tuple[Sequence[Any], ...]:
     """Rows as arrays of columns, which is how unnest takes them."""
-    columns: list[Sequence[Any]] = list(zip(*rows, strict=True))
-    picos = table.columns.keys().index("amount_picos")
-    columns[picos] = [str(amount) for amount in columns[picos]]
-    return tuple(columns)
+    arrays: list[Sequence[Any]] = list(zip(*rows, strict=True))
+    picos = list(columns).index("amount_picos")
+    arrays[picos] = [str(amount) for amount in arrays[picos]]
+    return tuple(arrays)

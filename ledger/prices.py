@@ -1,4 +1,4 @@
-"""Prices: setting a version, listing them, and the book that rates calls.
+"""Prices: setting a version, and listing them. ledger/price_book.py has the book that rates calls.
 
 The price in force when a call started rates it: the tenant's own, else everybody's. A version is never
 changed, and none may begin in the past where a posted row would then be rated differently.
@@ -6,31 +6,21 @@ changed, and none may begin in the past where a posted row would then be rated d
 Rating and setting must not pass each other: a posting shares the book's lock, and a new price takes it alone.
 """
 
-import bisect
-from collections import defaultdict
-
 from sqlalchemy import func, or_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
 from ledger import book_lock, changes
-from ledger.direct import Connection
 from ledger.errors import NotFound, Refused
 from ledger.ids import new_id
-from ledger.limits import FOREVER_US
 from ledger.money import PRICE_MICROS_MAX, Rates
 from ledger.partitions import made_between
-from ledger.tables.base import Table
+from ledger.price_book import CHANGED, DEFAULT_CURRENCY
 from ledger.tables.prices import PriceVersion
 from ledger.tables.tenancy import Tenant
 from ledger.tables.usage import UsageRow
 
-CHANGED = "price.set"
 MODEL_CHARS_MAX = 512  # vLLM takes paths as model names
-DEFAULT_CURRENCY = "USD"
-
-_COLUMNS = [column.name for column in Table.metadata.tables["price_version"].columns]
-_ALL = f"SELECT {', '.join(_COLUMNS)} FROM price_version ORDER BY effective_from_us"  # noqa: S608
 
 
 async def set_price(
@@ -102,75 +92,6 @@ async def list_prices(
         )
     found = list((await session.execute(query)).scalars())
     return sorted(found, key=lambda price: (price.model, price.tenant_id or "", price.effective_from_us))
-
-
-def rates_of(version: PriceVersion) -> Rates:
-    """What a version charges."""
-    return Rates(
-        input_micros_per_mtok=version.input_micros_per_mtok,
-        cached_input_micros_per_mtok=version.cached_input_micros_per_mtok,
-        output_micros_per_mtok=version.output_micros_per_mtok,
-        request_micros=version.request_micros,
-    )
-
-
-class PriceBook:
-    """All versions in memory. `refresh` before rating, in the transaction that rates."""
-
-    def __init__(self, currency: str = DEFAULT_CURRENCY) -> None:
-        """`currency` is what unpriced rows say."""
-        self.currency = currency
-        self._seen: int | None = None  # the newest change that is in here
-        self._begins: dict[tuple[str, str | None], list[int]] = {}
-        self._versions: dict[tuple[str, str | None], list[PriceVersion]] = {}
-
-    async def refresh(self, connection: Connection) -> None:
-        """Read the prices again if the change log has a new one: one query when it has not."""
-        latest = await changes.latest_id(connection)
-        if latest == self._seen:
-            return
-        if self._seen is None or await changes.has_kind(connection, CHANGED, self._seen):
-            await self._load(connection)
-        self._seen = latest
-
-    def in_force(self, model: str, tenant_id: str, at_us: int) -> PriceVersion | None:
-        """The version that rates a call that started at `at_us`; None when the model is free then."""
-        own = self._at((model, tenant_id), at_us)
-        return own if own is not None else self._at((model, None), at_us)
-
-    def holds_until(self, model: str, tenant_id: str, at_us: int) -> int:
-        """When the next known version begins that could rate the model differently."""
-        until_us = FOREVER_US
-        for key in ((model, tenant_id), (model, None)):
-            begins = self._begins.get(key, [])
-            place = bisect.bisect_right(begins, at_us)
-            if place < len(begins):
-                until_us = min(until_us, begins[place])
-        return until_us
-
-    def held_from(self, model: str, tenant_id: str, at_us: int) -> int:
-        """Since when the model has been rated as it is at `at_us`; 0 for ever."""
-        from_us = 0
-        for key in ((model, tenant_id), (model, None)):
-            begins = self._begins.get(key, [])
-            if place := bisect.bisect_right(begins, at_us):
-                from_us = max(from_us, begins[place - 1])
-        return from_us
-
-    def _at(self, key: tuple[str, str | None], at_us: int) -> PriceVersion | None:
-        begins = self._begins.get(key)
-        if begins is None:
-            return None
-        place = bisect.bisect_right(begins, at_us)
-        return self._versions[key][place - 1] if place else None
-
-    async def _load(self, connection: Connection) -> None:
-        versions: dict[tuple[str, str | None], list[PriceVersion]] = defaultdict(list)
-        for row in (await connection.exec_driver_sql(_ALL)).all():
-            version = PriceVersion(**dict(zip(_COLUMNS, row, strict=True)))
-            versions[version.model, version.tenant_id].append(version)
-        self._versions = dict(versions)
-        self._begins = {key: [v.effective_from_us for v in found] for key, found in versions.items()}
 
 
 async def _last_rated_us(

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 
 from ledger import counters, lifeline
-from ledger.database import Database
+from ledger.direct_database import DirectDatabase
 from ledger.errors import LedgerError
 from ledger.poster import run
 from ledger.record import CallRecord
@@ -46,7 +46,7 @@ async def _serve(settings: LedgerSettings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
     lifeline.on_end_of_supervisor(stopping.set)
-    database = Database(settings.database_url, pool_size=1)
+    database = DirectDatabase(settings.database_url, pool_size=1)
     try:
         await run(
             database,

@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple
 from ledger.money import Rates, rate_counts
 from ledger.moves import Caller, Use
 from ledger.periods import HOUR_US
-from ledger.prices import PriceBook, rates_of
+from ledger.price_book import PriceBook
 from ledger.record import CallRecord, Ending
 from ledger.usage import UsageSource
 
@@ -84,7 +84,7 @@ def _price(prices: PriceBook, model: str, tenant_id: str, at_us: int) -> _Price:
     return _Price(
         prices.held_from(model, tenant_id, at_us),
         prices.holds_until(model, tenant_id, at_us),
-        _FREE if version is None else rates_of(version),
+        _FREE if version is None else version.rates,
         prices.currency if version is None else version.currency,
         None if version is None else version.id,
     )

@@ -8,7 +8,7 @@ set again before.
 from functools import partial
 from pathlib import Path
 
-from ledger.database import Database
+from ledger.direct_database import DirectDatabase
 from ledger.journal.kept import kept_folders
 from ledger.journal.reader import JournalReader
 from ledger.journal.segments import (
@@ -24,7 +24,7 @@ from ledger.posting import BATCH_RECORDS_MAX, NOTHING_POSTED, PostResult, post
 from ledger.terms import Terms
 
 
-async def repost(database: Database, data_dir: Path, currency: str = "USD") -> PostResult:
+async def repost(database: DirectDatabase, data_dir: Path, currency: str = "USD") -> PostResult:
     """Post every segment that is there, the kept ones first; may be done any number of times.
 
     Raises JournalOwned while a poster is at work, DatabaseFault, and JournalFault for a mangled cursor.
@@ -43,7 +43,7 @@ async def repost(database: Database, data_dir: Path, currency: str = "USD") -> P
         lock.release()
 
 
-async def _post_all(database: Database, folder: Path, terms: Terms) -> PostResult:
+async def _post_all(database: DirectDatabase, folder: Path, terms: Terms) -> PostResult:
     reader = JournalReader(folder, START)
     total = NOTHING_POSTED
     try:

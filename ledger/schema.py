@@ -1,18 +1,25 @@
 """The schema's version: which migrations exist, where a database stands, and bringing it to the head.
 
 Migrations are numbered files in the package `migrations`, applied in process: users need no alembic.ini and
-no second tool. Alembic is imported only when there is something to apply, since it costs a start a second on
-a slow host.
+no second tool. Alembic is imported only when there is something to apply, and SQLAlchemy never by a look:
+each costs a start most of a second on a slow host.
 """
 
 import importlib.util
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sqlalchemy import Connection, inspect, text
-
+from ledger.direct import Connection
 from ledger.errors import SchemaAhead, SchemaBehind
 
+if TYPE_CHECKING:
+    from sqlalchemy import Connection as SyncConnection
+
 VERSION_TABLE = "alembic_version"
+_IS_THERE = {
+    "sqlite": "SELECT count(*) FROM sqlite_master WHERE name = 'alembic_version'",
+    "postgresql": "SELECT count(to_regclass('alembic_version'))",
+}
 
 UPGRADE_LOCK = 0x6D67_0002  # PostgreSQL's advisory lock that lets one upgrade run at a time
 UPGRADE_STATEMENT_MS_MAX = (
@@ -36,11 +43,14 @@ def revisions() -> list[str]:
     return sorted(path.name.split("_")[0] for path in (migrations_folder() / "versions").glob("[0-9]*_*.py"))
 
 
-def current_revision(connection: Connection) -> str | None:
+async def current_revision(connection: Connection) -> str | None:
     """Where the database stands; None when it holds no ledger yet."""
-    if not inspect(connection).has_table(VERSION_TABLE):
+    is_there = _IS_THERE[connection.dialect.name]
+    if not (await connection.exec_driver_sql(is_there)).scalar_one():
         return None
-    return connection.execute(text("SELECT version_num FROM alembic_version")).scalar_one_or_none()
+    found = await connection.exec_driver_sql("SELECT version_num FROM alembic_version")
+    revision: str | None = found.scalar_one_or_none()
+    return revision
 
 
 def check(current: str | None) -> None:
@@ -60,14 +70,10 @@ def check(current: str | None) -> None:
         )
 
 
-def upgrade(connection: Connection, revision: str = "head") -> None:
-    """Apply what lacks, inside the caller's transaction. Raises SchemaAhead for a database newer than the
-    code.
+def upgrade(connection: "SyncConnection", current: str | None, revision: str = "head") -> None:
+    """Apply what lacks behind `current`, inside the caller's transaction. Raises SchemaAhead for a database
+    newer than the code.
     """
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": UPGRADE_LOCK})
-        connection.execute(text(f"SET LOCAL statement_timeout = {UPGRADE_STATEMENT_MS_MAX}"))
-    current = current_revision(connection)
     if current is not None and current not in revisions():
         check(current)
     if revision == "head" and current == revisions()[-1]:
@@ -75,12 +81,19 @@ def upgrade(connection: Connection, revision: str = "head") -> None:
     _alembic(connection, "upgrade", revision)
 
 
-def downgrade(connection: Connection, revision: str) -> None:
+async def lock(connection: Connection) -> None:
+    """What an upgrade does first: one at a time, and as long as it takes."""
+    if connection.dialect.name == "postgresql":
+        await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({UPGRADE_LOCK})")
+        await connection.exec_driver_sql(f"SET LOCAL statement_timeout = {UPGRADE_STATEMENT_MS_MAX}")
+
+
+def downgrade(connection: "SyncConnection", revision: str) -> None:
     """Take migrations back, down to `revision` ("base" for all): for tests and for operators who know why."""
     _alembic(connection, "downgrade", revision)
 
 
-def _alembic(connection: Connection, verb: str, revision: str) -> None:
+def _alembic(connection: "SyncConnection", verb: str, revision: str) -> None:
     from alembic import command  # noqa: PLC0415 (see the top)
     from alembic.config import Config  # noqa: PLC0415
 

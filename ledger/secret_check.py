@@ -6,41 +6,43 @@ whoever checks keys or makes them compares first, and does not start.
 """
 
 import hmac
+from typing import Final
 
-from sqlalchemy import and_, delete, exists, insert, or_, select
-from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.ext.asyncio import AsyncSession
-
+from ledger.direct import Connection
 from ledger.errors import SecretChanged
 from ledger.secret_key import check_digest
-from ledger.tables import Table
 
-_CHECK = Table.metadata.tables["secret_check"]
+_KNOWN: Final = "SELECT digest FROM secret_check"
+_LACKING: Final = (
+    "SELECT NOT EXISTS (SELECT 1 FROM secret_check)"
+    " AND (EXISTS (SELECT 1 FROM api_key) OR EXISTS (SELECT 1 FROM admin_key))"
+)
+_INSERT: Final = "INSERT INTO secret_check (id, digest, created_us) VALUES (1, {}) ON CONFLICT DO NOTHING"
+_HOLD: Final = {
+    "sqlite": _INSERT.format("?, ?"),
+    "postgresql": _INSERT.format("$1, $2"),
+}
 
 
-async def check(session: AsyncSession, pepper: bytes) -> None:
+async def check(connection: Connection, pepper: bytes) -> None:
     """Raises SecretChanged unless the pepper is the one of the first key, or there is no key yet."""
-    known = (await session.execute(select(_CHECK.c.digest))).scalar_one_or_none()
+    known = (await connection.exec_driver_sql(_KNOWN)).scalar_one_or_none()
     if known is not None and not hmac.compare_digest(known, check_digest(pepper)):
         raise SecretChanged
 
 
-async def is_lacking(session: AsyncSession) -> bool:
+async def is_lacking(connection: Connection) -> bool:
     """Whether there are keys and nothing to compare with: they were made before there was this check."""
-    has_key = or_(*(exists(select(Table.metadata.tables[name].c.id)) for name in ("api_key", "admin_key")))
-    query = select(and_(~exists(select(_CHECK.c.id)), has_key))
-    return bool((await session.execute(query)).scalar_one())
+    return bool((await connection.exec_driver_sql(_LACKING)).scalar_one())
 
 
-async def hold_to(session: AsyncSession, pepper: bytes, now_us: int) -> None:
+async def hold_to(connection: Connection, pepper: bytes, now_us: int) -> None:
     """As check; where nothing is there to compare with, this pepper is the one from now on."""
-    dialect = postgresql if session.get_bind().dialect.name == "postgresql" else sqlite
-    row = {"id": 1, "digest": check_digest(pepper), "created_us": now_us}
-    await session.execute(dialect.insert(_CHECK).values(**row).on_conflict_do_nothing())
-    await check(session, pepper)
+    await connection.exec_driver_sql(_HOLD[connection.dialect.name], (check_digest(pepper), now_us))
+    await check(connection, pepper)
 
 
-async def adopt(session: AsyncSession, pepper: bytes, now_us: int) -> None:
+async def adopt(connection: Connection, pepper: bytes, now_us: int) -> None:
     """Take this pepper from now on: every key made with another one is given up."""
-    await session.execute(delete(_CHECK))
-    await session.execute(insert(_CHECK).values(id=1, digest=check_digest(pepper), created_us=now_us))
+    await connection.exec_driver_sql("DELETE FROM secret_check")
+    await hold_to(connection, pepper, now_us)

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import Final
 
-from ledger.database import Database
+from ledger.direct_database import DirectDatabase
 from ledger.errors import JournalOwned, PostingLate
 from ledger.journal.reader import end_position, has_whole_record
 from ledger.journal.segments import Position, folders, is_locked, journal_root, read_cursor
@@ -19,7 +19,7 @@ LOOK_S: Final = 0.02
 
 
 async def wait_posted(
-    data_dir: Path, database: Database, timeout_s: float = 10.0, *, currency: str = "USD"
+    data_dir: Path, database: DirectDatabase, timeout_s: float = 10.0, *, currency: str = "USD"
 ) -> None:
     """Return once everything that is settled now is in the ledger. `currency` is that of unpriced rows.
 

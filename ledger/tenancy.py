@@ -156,7 +156,7 @@ async def create_api_key(
     all. Raises NotFound for the project, Refused for the name, for an archived project, and for a key born
     expired; SecretChanged for another pepper than the first key's.
     """
-    await secret_check.hold_to(session, pepper, now_us)
+    await secret_check.hold_to(await session.connection(), pepper, now_us)
     project = await get_project(session, project_id)
     if project.state == ProjectState.ARCHIVED:
         raise Refused(f"project {project_id} is archived: it takes no new keys")
@@ -249,7 +249,7 @@ async def create_admin_key(
 
     Raises Refused for the name, SecretChanged for another pepper than the first key's.
     """
-    await secret_check.hold_to(session, pepper, now_us)
+    await secret_check.hold_to(await session.connection(), pepper, now_us)
     secret = keys.mint(keys.ADMIN_PREFIX)
     key = AdminKey(
         id=new_id("adminkey_"),

@@ -14,7 +14,7 @@ from ledger.given import Statement
 from ledger.limit_rows import limit_of, selected
 from ledger.limits import Limit
 from ledger.moves import Owner
-from ledger.prices import DEFAULT_CURRENCY, PriceBook
+from ledger.price_book import DEFAULT_CURRENCY, PriceBook
 
 OWNERS_MAX: Final = 100_000
 """Some 300 bytes each; past that all are forgotten."""
@@ -40,7 +40,7 @@ class Terms:
 
     async def refresh(self, connection: Connection) -> None:
         """Take in what has changed: one query when nothing has."""
-        latest = await changes.latest_id(connection)
+        latest = await changes.latest(connection)
         if latest != self._seen:
             self._limits.clear()
             await self.prices.refresh(connection)

@@ -20,7 +20,7 @@ from functools import partial
 from hashlib import blake2b
 from typing import Any, Final
 
-from ledger.database import Database
+from ledger.direct_database import DirectDatabase
 from ledger.errors import DatabaseFault, DatabaseUnavailable
 from ledger.keys import digest, is_well_formed, redact
 from ledger.principals import Principal, find_principal
@@ -42,7 +42,7 @@ class Authenticator:
 
     def __init__(
         self,
-        database: Database,
+        database: DirectDatabase,
         pepper: bytes,
         now_us: Callable[[], int],
         cached_seconds: float = 3600.0,
@@ -116,7 +116,7 @@ class Authenticator:
                     if not self.ledger.ledger_answers:  # since we began to wait
                         raise DatabaseUnavailable("the ledger is away")
                     generation = self._generation
-                    principal = await self._database.ask(partial(find_principal, digest=stored_as))
+                    principal = await self._database.look(partial(find_principal, digest=stored_as))
                 if generation == self._generation:
                     break
         except TimeoutError:

@@ -6,6 +6,7 @@ it back; what an engine says of its files is never kept. Must not know tenants.
 """
 
 import asyncio
+import json
 import logging
 import ssl
 from collections.abc import Sequence
@@ -13,10 +14,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-import httpx
-
+from proxy.asking import Answer, ask
 from proxy.routing import pick
-from proxy.upstream import Pool, Timeouts
+from proxy.upstream import Pool, Timeouts, UpstreamFault
 
 PROBE_SECONDS: Final = 2.0
 _PROBE_TIMEOUT_SECONDS: Final = 5.0
@@ -70,8 +70,11 @@ class Backends:
         tls: ssl.SSLContext | None = None,
     ) -> None:
         self.all = [Backend(Pool(url, timeouts, engine_key=engine_key, tls=tls)) for url in urls]
-        self._tls = tls
-        self._headers = {"authorization": f"Bearer {engine_key}"} if engine_key else {}
+        questions = Timeouts(*3 * (_PROBE_TIMEOUT_SECONDS,))
+        self._questions = {
+            backend: Pool(backend.url, questions, engine_key=engine_key, tls=tls) for backend in self.all
+        }
+        """For what is off the hot path: a question is no call in flight."""
         shortest = min(timeouts.first_byte_seconds, timeouts.gap_seconds)
         self._sweep_seconds = min(0.5, shortest / 4)
         self._first_seen: dict[str, int] = {}
@@ -80,14 +83,9 @@ class Backends:
         self._known: set[str] = set()
         self._contexts: dict[str, int] = {}
         self._tasks: list[asyncio.Task[None]] = []
-        self.client: httpx.AsyncClient
-        """For what is off the hot path; knows the engines' key."""
 
     async def start(self) -> None:
         """Probes every engine once, then goes on in the background."""
-        self.client = httpx.AsyncClient(
-            headers=self._headers, timeout=_PROBE_TIMEOUT_SECONDS, verify=self._tls or True, trust_env=False
-        )
         await asyncio.gather(*(self._probe(backend) for backend in self.all))
         self._tasks = [asyncio.create_task(self._probe_forever(backend)) for backend in self.all]
         self._tasks.append(asyncio.create_task(self._sweep_forever()))
@@ -98,10 +96,14 @@ class Backends:
             task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
-        for backend in self.all:
-            backend.pool.close()
-        if hasattr(self, "client"):
-            await self.client.aclose()
+        for pool in self._pools():
+            pool.close()
+
+    async def ask(
+        self, backend: Backend, path: str, body: bytes | None, timeout_seconds: float = _PROBE_TIMEOUT_SECONDS
+    ) -> Answer:
+        """A question that is no call. Raises UpstreamFault, TimeoutError."""
+        return await ask(self._questions[backend], path, body, timeout_seconds)
 
     def models(self) -> list[Model]:
         """The models that some healthy engine serves, by id."""
@@ -146,10 +148,10 @@ class Backends:
 
     async def _probe(self, backend: Backend) -> None:
         try:
-            answer = await self.client.get(f"{backend.url}/v1/models")
-            fault = "" if answer.status_code == 200 else f"answers {answer.status_code} on /v1/models"
-            models = {} if fault else self._read(answer.json())
-        except (httpx.HTTPError, httpx.InvalidURL, LookupError, *_NO_LIST) as error:
+            status, body = await self.ask(backend, "/v1/models", None)
+            fault = "" if status == 200 else f"answers {status} on /v1/models"
+            models = {} if fault else self._read(json.loads(body))
+        except (UpstreamFault, TimeoutError, LookupError, *_NO_LIST) as error:
             fault, models = f"does not answer ({type(error).__name__})", {}
         if fault:
             if backend.healthy:  # silent from the start is said once for all workers, by the start
@@ -188,5 +190,8 @@ class Backends:
         while True:
             await asyncio.sleep(self._sweep_seconds)
             now = loop.time()
-            for backend in self.all:
-                backend.pool.sweep(now)
+            for pool in self._pools():
+                pool.sweep(now)
+
+    def _pools(self) -> list[Pool]:
+        return [*(backend.pool for backend in self.all), *self._questions.values()]

@@ -20,9 +20,9 @@ from functools import partial
 from typing import Final
 
 from ledger import changes
-from ledger.database import Database
+from ledger.changes import Change
+from ledger.direct_database import DirectDatabase
 from ledger.errors import DatabaseFault
-from ledger.tables.changes import Change
 
 FOLLOW_SECONDS: Final = 0.4
 LATE_SECONDS: Final = 1.0
@@ -43,7 +43,7 @@ class ChangeFollower:
 
     def __init__(
         self,
-        database: Database,
+        database: DirectDatabase,
         now_us: Callable[[], int],
         kept_seconds: float,
         on_change: Callable[[set[str] | None], None],
@@ -72,8 +72,7 @@ class ChangeFollower:
     async def start(self) -> None:
         """Begins to follow. Raises DatabaseFault."""
         begun = asyncio.get_running_loop().time()
-        async with self._database.read() as session:
-            self._seen = await changes.latest(session)
+        self._seen = await self._database.look(changes.latest)
         self._noted(begun)
         self._set_lapsed(False)
         self._tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._watch())]
@@ -94,9 +93,9 @@ class ChangeFollower:
             is_behind = False
             try:
                 async with asyncio.timeout(READ_SECONDS_MAX):
-                    new = await self._database.ask(partial(changes.since, after_id=max(0, self._seen - 1)))
+                    new = await self._database.look(partial(changes.since, after_id=max(0, self._seen - 1)))
                     is_other = bool(self._seen) and not self._is_ours(new)
-                    latest = await self._database.ask(changes.latest) if is_other else 0
+                    latest = await self._database.look(changes.latest) if is_other else 0
             except (DatabaseFault, TimeoutError) as fault:
                 self._away(str(fault) or f"no answer within {READ_SECONDS_MAX} s")
             except Exception:
@@ -112,8 +111,8 @@ class ChangeFollower:
                     _log.warning("the ledger's log is another one than before: everything is read anew")
                     self._seen, self._last = latest, None
                     self._on_change(None)
-                elif fresh := [change for change in new if (change.id or 0) > self._seen]:
-                    self._seen = fresh[-1].id or self._seen
+                elif fresh := [change for change in new if change.id > self._seen]:
+                    self._seen = fresh[-1].id
                     self._on_change({change.subject_id for change in fresh})
                 if new and not is_other:
                     self._last = new[-1].at_us, new[-1].subject_id

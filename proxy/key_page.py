@@ -10,19 +10,20 @@ user has their own amount: a tenant's limit counts users of projects that this k
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final
 
 import msgspec
 
-from ledger import limit_settings, tenancy
-from ledger.database import Database
+from ledger.direct import Connection
+from ledger.direct_database import DirectDatabase
 from ledger.errors import DatabaseFault, NotFound
-from ledger.limit_settings import LimitStanding
+from ledger.limit_rows import limits_of
 from ledger.limits import EACH_USER, Limit, LimitKind, LimitWindow
 from ledger.money import format_picos
 from ledger.periods import from_us
-from ledger.principal import Principal
-from ledger.tables.tenancy import ApiKey
+from ledger.principals import Principal, ShownKey, show_key
+from ledger.standings import LimitStanding, standings
 from proxy.errors import KeyIncorrect, LedgerUnavailable
 
 KEPT_US: Final = 1_000_000
@@ -40,7 +41,7 @@ class KeyPage:
 
     def __init__(
         self,
-        database: Database,
+        database: DirectDatabase,
         *,
         models_of: Callable[[Principal], Sequence[str]],
         currency: str,
@@ -73,14 +74,9 @@ class KeyPage:
     async def _make(self, principal: Principal) -> bytes:
         try:
             now = self._now_us()
-            async with asyncio.timeout(PATIENCE_SECONDS), self._database.read() as session:
-                key = await tenancy.get_api_key(session, principal.api_key_id)
-                limits = await limit_settings.limits_of(
-                    session, principal.tenant_id, principal.project_id, principal.api_key_id
-                )
-                shared = [limit for limit in limits if limit.end_user != EACH_USER]
-                standings = await limit_settings.standings(session, shared, now)
-            page = document(key, limits, standings, self._models_of(principal), self._currency)
+            async with asyncio.timeout(PATIENCE_SECONDS):
+                facts = await self._database.look(partial(_facts, principal=principal, now_us=now))
+            page = document(*facts, self._models_of(principal), self._currency)
             body = msgspec.json.encode(page)
         finally:
             del self._making[principal.api_key_id]
@@ -91,6 +87,16 @@ class KeyPage:
         return body
 
 
+async def _facts(
+    connection: Connection, principal: Principal, now_us: int
+) -> tuple[ShownKey, Sequence[Limit], Sequence[LimitStanding]]:
+    """What the ledger knows of a key and its limits, at one moment."""
+    key = await show_key(connection, principal.api_key_id)
+    limits = await limits_of(connection, principal.tenant_id, principal.project_id, principal.api_key_id)
+    shared = [limit for limit in limits if limit.end_user != EACH_USER]
+    return key, limits, await standings(connection, shared, now_us)
+
+
 def _heard(task: asyncio.Task[bytes]) -> None:
     """A failure is no news where everybody who waited has left."""
     if not task.cancelled():
@@ -98,17 +104,17 @@ def _heard(task: asyncio.Task[bytes]) -> None:
 
 
 def document(
-    key: ApiKey,
+    key: ShownKey,
     limits: Sequence[Limit],
-    standings: Sequence[LimitStanding],
+    standing: Sequence[LimitStanding],
     models: Sequence[str],
     currency: str,
 ) -> Document:
-    """The page's JSON. `standings` are of all limits but those of each end user."""
-    by_limit = {standing.limit.id: standing for standing in standings}
+    """The page's JSON. `standing` is of all limits but those of each end user."""
+    by_limit = {one.limit.id: one for one in standing}
     budget = min(
-        (standing for standing in standings if _holds_all(standing.limit, LimitKind.SPEND)),
-        key=lambda standing: standing.remaining,
+        (one for one in standing if _holds_all(one.limit, LimitKind.SPEND)),
+        key=lambda one: one.remaining,
         default=None,
     )
     rates = [

@@ -21,11 +21,12 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Final
 from weakref import WeakValueDictionary
 
 from ledger import leases
-from ledger.database import Database
+from ledger.direct_database import DirectDatabase
 from ledger.errors import DatabaseFault, JournalFault
 from ledger.lease_terms import BalanceKey, Return, Wish
 from ledger.leases import HolderUnknown
@@ -40,6 +41,9 @@ PROBE_SECONDS: Final = 0.25
 
 CALM_HEARTBEAT_S: Final = 30.0
 """How often a worker without slots says that it lives: nobody takes its other leases for ten minutes."""
+
+CALM_TICK_S: Final = 1.0
+"""How often a worker without any account looks whether a heartbeat is due."""
 
 LATE_FADES: Final = 0.9
 """What is remembered of a late answer at each that comes in time."""
@@ -71,7 +75,7 @@ class LeaseDesk:
 
     def __init__(
         self,
-        database: Database,
+        database: DirectDatabase,
         worker: int,
         now_us: Callable[[], int],
         on_holder: Callable[[str], None],
@@ -88,6 +92,7 @@ class LeaseDesk:
         self._wishes: dict[Account, _Wished] = {}
         self._round: asyncio.Future[None] | None = None
         self._due = asyncio.Event()
+        self._watching = asyncio.Event()
         self._failed_until_us = 0
         self._begun_us = 0
         """When the exchange that is under way began; 0: none is."""
@@ -145,6 +150,7 @@ class LeaseDesk:
         """From now on each tick looks at it, until it has been quiet for long, and no call holds of it."""
         account.is_watched = True
         self._active.add(account)
+        self._watching.set()
 
     def ask(self, account: Account, least: int, most: int) -> None:
         """Asks in the background; `Account.granted` is told the answer. Asking twice is asking once."""
@@ -187,8 +193,10 @@ class LeaseDesk:
         self._due.set()
 
     async def _register(self) -> None:
-        async with self._database.write() as session:
-            holder_id = await leases.register(session, socket.gethostname(), self._worker, self.now_us())
+        host, now_us = socket.gethostname(), self.now_us()
+        holder_id = await self._database.transact(
+            lambda connection: leases.register(connection, host, self._worker, now_us)
+        )
         self._on_holder(holder_id)
         self.holder_id = holder_id
         self._seen_us = self.now_us()
@@ -342,6 +350,11 @@ class LeaseDesk:
 
     async def _tick_forever(self) -> None:
         while True:
+            if not (self._active or self._begun_us or self._failed_until_us):  # a heartbeat, at the most
+                self._watching.clear()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(CALM_TICK_S):
+                        await self._watching.wait()
             await asyncio.sleep(TICK_US / 1e6)
             self._tick()
 

@@ -13,10 +13,11 @@ parts. Rules:
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Final
 
 from ledger import secret_check
-from ledger.database import Database
+from ledger.direct_database import DirectDatabase
 from ledger.errors import DatabaseUnavailable, JournalFault, LedgerError
 
 START_SECONDS: Final = 10.0
@@ -32,7 +33,7 @@ class Opening:
     """Does `steps`, after the checks. `on_fault` is called when the worker must not go on serving."""
 
     def __init__(
-        self, database: Database, pepper: bytes, steps: Sequence[Step], on_fault: Callable[[], None]
+        self, database: DirectDatabase, pepper: bytes, steps: Sequence[Step], on_fault: Callable[[], None]
     ) -> None:
         self._database = database
         self._pepper = pepper
@@ -96,5 +97,4 @@ class Opening:
         """Where nobody could look before: whether the schema is this code's. Then the secret."""
         if self._was_away:
             await self._database.check()
-        async with self._database.read() as session:
-            await secret_check.check(session, self._pepper)
+        await self._database.look(partial(secret_check.check, pepper=self._pepper))

@@ -9,10 +9,10 @@ import logging
 from collections.abc import Callable
 from contextlib import suppress
 
-from ledger.database import Database
+from ledger.direct_database import DirectDatabase
 from ledger.errors import DatabaseFault
 from ledger.money import Rates
-from ledger.prices import PriceBook, rates_of
+from ledger.price_book import PriceBook
 
 _RETRY_SECONDS = 1.0
 _log = logging.getLogger("metergate.priced")
@@ -21,7 +21,7 @@ _log = logging.getLogger("metergate.priced")
 class PricedModels:
     """Answers `is_priced` without waiting. `now_us` is the clock."""
 
-    def __init__(self, database: Database, now_us: Callable[[], int]) -> None:
+    def __init__(self, database: DirectDatabase, now_us: Callable[[], int]) -> None:
         self._database = database
         self._now_us = now_us
         self._book = PriceBook()
@@ -54,11 +54,10 @@ class PricedModels:
         known.
         """
         version = self._book.in_force(model, tenant_id, at_us)
-        return rates_of(version) if version else None, self._book.holds_until(model, tenant_id, at_us)
+        return version.rates if version else None, self._book.holds_until(model, tenant_id, at_us)
 
     async def _refresh(self) -> None:
-        async with self._database.read() as session:
-            await self._book.refresh(await session.connection())
+        await self._database.look(self._book.refresh)
         for notify in self.on_change:
             notify()
 

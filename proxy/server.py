@@ -46,6 +46,8 @@ KEEP_ALIVE_SECONDS: Final = 75
 CUT_SECONDS: Final = 10.0
 """What a cut stream gets to be drained and settled."""
 
+TICK_SECONDS: Final = 1.0
+
 LINGER_SECONDS: Final = 1.0
 """How long an idle connection may still bring a request after a stop: those of busy clients do."""
 
@@ -408,6 +410,7 @@ class Server(uvicorn.Server):
         self._on_stop = on_stop
         self._cut = cut
         self._hurry = asyncio.Event()
+        self._told = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -423,6 +426,16 @@ class Server(uvicorn.Server):
         if self.should_exit:
             self._hurry.set()
         self.should_exit = True
+        self._told.set()
+
+    async def main_loop(self) -> None:
+        """Until it is to stop; once a second for the date of answers. uvicorn's own looks ten times a
+        second.
+        """
+        while not await self.on_tick(0):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TICK_SECONDS):
+                    await self._told.wait()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal: a clean stop ends with exit status 0, so nothing is raised again."""

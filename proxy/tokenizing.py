@@ -6,17 +6,20 @@ there is none; what was said goes to the engine and nowhere else.
 """
 
 import asyncio
+import json
 import os
+from collections.abc import Awaitable, Callable
 from hashlib import blake2b
 from typing import Any, Final
 
-import httpx
 import msgspec
 
+from proxy.asking import Answer
 from proxy.backends import Backends
 from proxy.call import Call
 from proxy.endpoints import CHAT
 from proxy.parts import parts_without_text, prompts_of
+from proxy.upstream import UpstreamFault
 
 TIMEOUT_SECONDS: Final = 2.0
 COUNTED_MAX: Final = 4_096
@@ -35,9 +38,12 @@ _CHAT_FIELDS: Final = (
 _NOT_TOLD: Final = ("documents", "reasoning_effort")
 """What a template may write in the call and /tokenize does not take."""
 
-_FAULTS: Final = (httpx.HTTPError, httpx.InvalidURL, TimeoutError, ValueError, RecursionError)
+_FAULTS: Final = (UpstreamFault, TimeoutError, ValueError, RecursionError)
 
 _encode: Final = msgspec.json.Encoder().encode
+
+Ask = Callable[[bytes], Awaitable[Answer]]
+"""Puts a body to /tokenize."""
 
 
 class PromptCounter:
@@ -59,7 +65,9 @@ class PromptCounter:
         backend = self._backends.pick(call.model)
         if known is not None or backend is None:
             return known
-        count = await count_prompt(self._backends.client, backend.url, call, TIMEOUT_SECONDS)
+        count = await count_prompt(
+            lambda body: self._backends.ask(backend, "/tokenize", body), call, TIMEOUT_SECONDS
+        )
         if count is not None:
             while len(self._counted) >= COUNTED_MAX:
                 del self._counted[next(iter(self._counted))]
@@ -67,33 +75,28 @@ class PromptCounter:
         return count
 
 
-async def count_prompt(
-    client: httpx.AsyncClient, backend_url: str, call: Call, timeout_seconds: float
-) -> int | None:
-    """The prompt tokens of a call, over all its prompts; None where the engine cannot tell them in time.
-
-    `client` has the engine's key in its headers.
-    """
+async def count_prompt(ask: Ask, call: Call, timeout_seconds: float) -> int | None:
+    """The prompt tokens of a call, over all its prompts; None where the engine cannot tell them in time."""
     try:
         async with asyncio.timeout(timeout_seconds):
             if call.endpoint is CHAT:
-                return await _count_chat(client, backend_url, call)
-            return await _count_prompts(client, backend_url, call)
+                return await _count_chat(ask, call)
+            return await _count_prompts(ask, call)
     except _FAULTS:
         return None
 
 
-async def _count_chat(client: httpx.AsyncClient, backend_url: str, call: Call) -> int | None:
+async def _count_chat(ask: Ask, call: Call) -> int | None:
     fields = call.fields
     if any(fields.get(name) for name in _NOT_TOLD):
         return None
     if any(parts_without_text(message.get("content")) for message in fields["messages"]):
         return None
     asked = {name: fields[name] for name in _CHAT_FIELDS if fields.get(name) is not None}
-    return _cut_off(await _ask(client, backend_url, asked), fields)
+    return _cut_off(await _ask(ask, asked), fields)
 
 
-async def _count_prompts(client: httpx.AsyncClient, backend_url: str, call: Call) -> int | None:
+async def _count_prompts(ask: Ask, call: Call) -> int | None:
     fields = call.fields
     prompts = prompts_of(fields[call.endpoint.input_field])
     if not isinstance(prompts[0], str):
@@ -103,20 +106,16 @@ async def _count_prompts(client: httpx.AsyncClient, backend_url: str, call: Call
     same = {"model": call.model}
     if fields.get("add_special_tokens") is not None:
         same["add_special_tokens"] = fields["add_special_tokens"]
-    counts = await asyncio.gather(
-        *(_ask(client, backend_url, {**same, "prompt": prompt}) for prompt in prompts)
-    )
+    counts = await asyncio.gather(*(_ask(ask, {**same, "prompt": prompt}) for prompt in prompts))
     return sum(_cut_off(count, fields) for count in counts)
 
 
-async def _ask(client: httpx.AsyncClient, backend_url: str, asked: dict[str, Any]) -> int:
-    """One count. Raises ValueError where the answer tells none, httpx.HTTPError where there is none."""
-    answer = await client.post(
-        f"{backend_url}/tokenize", content=_encode(asked), headers={"content-type": "application/json"}
-    )
-    if answer.status_code != 200:
+async def _ask(ask: Ask, asked: dict[str, Any]) -> int:
+    """One count. Raises ValueError where the answer tells none, UpstreamFault where there is none."""
+    status, body = await ask(_encode(asked))
+    if status != 200:
         raise ValueError("the engine does not tokenize this")
-    told = answer.json()
+    told = json.loads(body)
     count = told.get("count") if isinstance(told, dict) else None
     if type(count) is not int or count < 0:
         raise ValueError("the engine's answer has no count")

@@ -399,6 +399,14 @@ class Pool:
         exchange.send(request)
         return exchange
 
+    async def get(self, path: str, *, fresh: bool = False) -> Exchange:
+        """As `post`, without a body."""
+        request = f"GET {self._prefix}{path} HTTP/1.1\r\nhost: {self._netloc}\r\n{self._authorization}\r\n"
+        exchange = (None if fresh else self._take()) or await self._connect()
+        self._busy.add(exchange)
+        exchange.send(request.encode())
+        return exchange
+
     def put_back(self, exchange: Exchange) -> None:
         """Keeps a connection whose answer is whole for the next call."""
         self._busy.discard(exchange)

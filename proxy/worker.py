@@ -18,7 +18,7 @@ from functools import lru_cache
 
 import uvloop
 
-from ledger.database import Database
+from ledger.direct_database import DirectDatabase
 from ledger.errors import LedgerError
 from ledger.journal.recovery import recover_into
 from ledger.journal.segments import TAKE_OVER_S, worker_folder
@@ -71,7 +71,7 @@ def cache_salts(secret: bytes, *, isolate: bool) -> Callable[[str], str | None]:
 async def serve(settings: ProxySettings, worker: int, listener: socket.socket) -> None:
     """Serves until told to stop. Raises LedgerError where it cannot begin."""
     secret = pepper(settings)
-    database = Database(settings.database_url, pool_size=settings.database_pool_size)
+    database = DirectDatabase(settings.database_url, pool_size=settings.database_pool_size)
     folder = worker_folder(settings.data_dir, worker)
     journal = JournalWriter(
         folder,

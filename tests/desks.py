@@ -6,7 +6,6 @@ from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 from sqlalchemy import text
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from ledger import limit_settings, tenancy
 from ledger.database import Database
@@ -31,13 +30,6 @@ class Unreliable:
         self.writes = 0
         self.open = asyncio.Event()
         self.open.set()
-
-    @asynccontextmanager
-    async def write(self) -> AsyncIterator[AsyncSession]:
-        await self._begin()
-        async with self._database.write() as session:
-            yield session
-        self._end()
 
     async def transact(self, work: Callable[[Connection], Coroutine[Any, Any, T]]) -> T:
         await self._begin()

@@ -155,7 +155,7 @@ def engine_thread(
         yield engine
     finally:
         engine.client.close()
-        server.should_exit = True
+        server.stop()
         server.force_exit = True
         thread.join(PATIENCE_S)
         server.close_listening()

@@ -13,6 +13,7 @@ from ledger import limit_settings
 from ledger.errors import Refused
 from ledger.limit_settings import LimitScope
 from ledger.limits import LimitKind, LimitWindow
+from ledger.standings import standings
 
 router = APIRouter(tags=["limits"])
 
@@ -97,8 +98,8 @@ async def get_limit(plane: Here, limit_id: str) -> LimitDetail:
     """Show a limit and how much of it is left."""
     async with plane.database.read() as session:
         limit = await limit_settings.get_limit(session, limit_id)
-        standings = await limit_settings.standings(session, [limit], plane.now_us())
-    return LimitDetail.with_standings(limit, standings, plane.currency)
+        left = await standings(await session.connection(), [limit], plane.now_us())
+    return LimitDetail.with_standings(limit, left, plane.currency)
 
 
 @router.delete("/limits/{limit_id}")

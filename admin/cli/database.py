@@ -1,11 +1,16 @@
 """`metergate db`: the ledger's schema."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from admin.cli.command import Fault, Request, common
+
+if TYPE_CHECKING:
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+    from ledger.settings import LedgerSettings
 
 app = typer.Typer(help="The ledger's database schema.", no_args_is_help=True)
 
@@ -74,5 +79,8 @@ def adopt_secret(request: Request) -> None:
     from ledger import secret_check
     from ledger.settings import pepper
 
-    request.write(lambda session, settings, now: secret_check.adopt(session, pepper(settings), now))
+    async def take(session: "AsyncSession", settings: "LedgerSettings", now_us: int) -> None:
+        await secret_check.adopt(await session.connection(), pepper(settings), now_us)
+
+    request.write(take)
     request.show({"state": "adopted"}, note="Restart every metergate of this ledger, and make new keys.")

@@ -95,15 +95,18 @@ def _database(proxy: "ProxySettings") -> Finding:
 
 
 def _engines(proxy: "ProxySettings") -> list[Finding]:
-    from admin import probe
+    from admin import data_folder, probe
 
-    if not proxy.engines:
+    urls = proxy.engines
+    if not urls and data_folder.is_claimed(proxy.data_dir, "proxy"):  # named on its command line, then
+        urls = data_folder.kept_engines(proxy.data_dir)
+    if not urls:
         return [
             Finding("engines", "warning", "none is set: the simulator would answer; set METERGATE_ENGINES")
         ]
     key = proxy.engine_api_key
     findings = []
-    for url in proxy.engines:
+    for url in urls:
         try:
             models = probe.models(
                 url,

@@ -10,9 +10,9 @@ from ledger.limits import LimitKind, LimitWindow
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
-    from ledger.limit_settings import LimitStanding
     from ledger.limits import Limit
     from ledger.settings import LedgerSettings
+    from ledger.standings import LimitStanding
 
 app = typer.Typer(
     help="Limits: on spend, tokens, requests and calls in flight. They work within a second.",
@@ -151,13 +151,14 @@ def show(request: Request, limit_id: LimitId) -> None:
     from admin.cli.command import now_us
     from admin.limit_schemas import LimitDetail
     from ledger import limit_settings
+    from ledger.standings import standings
 
     async def look(session: "AsyncSession") -> "tuple[Limit, list[LimitStanding]]":
         limit = await limit_settings.get_limit(session, limit_id)
-        return limit, await limit_settings.standings(session, [limit], now_us())
+        return limit, await standings(await session.connection(), [limit], now_us())
 
-    limit, standings = request.read(look)
-    detail = LimitDetail.with_standings(limit, standings, request.settings().currency).model_dump(mode="json")
+    limit, left = request.read(look)
+    detail = LimitDetail.with_standings(limit, left, request.settings().currency).model_dump(mode="json")
     if request.as_json:
         request.show(detail)
         return

@@ -326,7 +326,7 @@ class _Start:
             keys=first_run if read(first_run) and not ledger.made else None,
         )
         if ledger.made:
-            lines += announcements.first_keys(ledger.made, first_run, models[0] if models else "MODEL")
+            lines += announcements.first_keys(ledger.made, first_run, models[0] if models else None)
         print("metergate is up", *lines, "ready", sep="\n", flush=True)
 
 

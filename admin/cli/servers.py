@@ -1,5 +1,6 @@
 """`metergate up`, `proxy`, `admin`, `worker`: their options. What they start is composed in serve.py."""
 
+import gc
 import sys
 from typing import Annotated
 
@@ -92,6 +93,9 @@ def worker(database_url: DatabaseUrl = None, data_dir: DataDir = None) -> None:
 
 
 def _run(chosen: Chosen, roles: tuple[str, ...]) -> None:
+    gc.disable()  # what is imported stays
     from admin.cli.serve import serve
 
+    gc.freeze()
+    gc.enable()
     sys.exit(serve(chosen, roles))

@@ -204,7 +204,7 @@ async def _populate(session: AsyncSession, data: Path, charged: bool, now_us: in
             keys.append(Key(tenant.id, project.id, key.id, *limits))
     if not charged:
         return keys, ""
-    holder_id = await leases.register(session, "bench", 0, now_us)
+    holder_id = await leases.register(await session.connection(), "bench", 0, now_us)
     wishes = [
         Wish(BalanceKey(charge.limit_id, "", charge.window_us), _LEASED, _LEASED)
         for key in keys[::KEYS_OF_A_TENANT]

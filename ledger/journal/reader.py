@@ -73,6 +73,17 @@ class JournalReader:
         batch.end = self.position
         return batch
 
+    def sign(self) -> tuple[int, int] | None:
+        """What differs once anything is appended: when the folder changed last, and how long the segment at
+        hand is. None where that cannot be told.
+        """
+        if self._open is None:
+            return None
+        try:
+            return self.folder.stat().st_mtime_ns, os.fstat(self._open[1]).st_size
+        except OSError:
+            return None
+
     def close(self) -> None:
         """Close the segment; nothing when none is open."""
         if self._open is not None:

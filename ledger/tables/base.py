@@ -6,14 +6,16 @@ completion or a secret (tests/architecture holds the names to that).
 
 from decimal import Decimal
 from enum import StrEnum
-from functools import lru_cache
-from typing import Any, Protocol, Self
+from typing import Any
 
 from sqlalchemy import BigInteger, Dialect, MetaData, Numeric, String
 from sqlalchemy.dialects.postgresql import VARCHAR
 from sqlalchemy.orm import registry
 from sqlalchemy.types import TypeDecorator, TypeEngine
 from sqlmodel import SQLModel
+
+from ledger import kept_text
+from ledger.kept_text import Kept
 
 NAMING = {
     "pk": "pk_%(table_name)s",
@@ -81,22 +83,8 @@ class StateText(TypeDecorator[StrEnum]):
         return None if value is None else self.members(value)
 
 
-class Kept(Protocol):
-    """A value that is kept as JSON of its own."""
-
-    @classmethod
-    def of_json(cls, text: str) -> Self:
-        """The value that was written as `text`."""
-
-    def to_json(self) -> str:
-        """The value as text."""
-
-
 class JsonText(TypeDecorator[Kept]):
-    """A frozen value kept as the JSON it writes, and read back whole; what cannot be read raises.
-
-    Rows with the same text share one value: a project's list is not parsed and held once for each key.
-    """
+    """A frozen value kept as the JSON it writes, and read back whole; what cannot be read raises."""
 
     impl = String
     cache_ok = True
@@ -112,12 +100,7 @@ class JsonText(TypeDecorator[Kept]):
 
     def process_result_value(self, value: Any, dialect: Dialect) -> Any:
         """The value."""
-        return None if value is None else _read(self.kind, value)
-
-
-@lru_cache(maxsize=1000)
-def _read(kind: type[Kept], text: str) -> Kept:
-    return kind.of_json(text)
+        return kept_text.read(self.kind, value)
 
 
 def ordered_text() -> TypeEngine[Any]:

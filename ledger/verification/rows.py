@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from ledger.ids import id_at, id_time_us
 from ledger.periods import HOUR_US
-from ledger.prices import PriceBook
+from ledger.price_book import PriceBook
 from ledger.verification.findings import Check, Findings, Result
 from ledger.verification.hours import (
     PRICES,

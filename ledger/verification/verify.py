@@ -14,7 +14,7 @@ from ledger import partitions
 from ledger.limit_settings import list_set
 from ledger.limits import LimitNature
 from ledger.periods import HOUR_US, iso, month_span_at
-from ledger.prices import PriceBook
+from ledger.price_book import PriceBook
 from ledger.verification import balances as spent
 from ledger.verification.balances import Balances
 from ledger.verification.findings import Check, Findings, Notice

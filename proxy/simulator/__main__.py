@@ -103,10 +103,7 @@ async def _run(given: argparse.Namespace) -> None:
     config = _config(given)
     server = SimulatorServer(create_simulator(config), listening, shutdown_timeout_s=given.shutdown_timeout)
 
-    def orphaned() -> None:
-        server.should_exit = True
-
-    lifeline.on_end_of_supervisor(orphaned)
+    lifeline.on_end_of_supervisor(server.stop)
     serving = asyncio.ensure_future(server.serve())
     await asyncio.wait(
         (serving, asyncio.ensure_future(server.answers.wait())), return_when=asyncio.FIRST_COMPLETED

@@ -7,6 +7,7 @@ with a hung process) and accept again on the same port.
 import asyncio
 import os
 import socket
+from contextlib import suppress
 from types import FrameType
 
 import uvicorn
@@ -14,6 +15,7 @@ import uvicorn
 from proxy.simulator.app import Simulator
 
 KEEP_ALIVE_S = 5  # vLLM's own
+TICK_S = 1.0
 
 
 class SimulatorServer(uvicorn.Server):
@@ -38,6 +40,8 @@ class SimulatorServer(uvicorn.Server):
         self._listening = listening
         self.listening_on: tuple[str, int] = listening.getsockname()[:2]
         self.answers = asyncio.Event()
+        self._told = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
         app.controls.set_accepting = self.set_accepting
         self._changes: set[asyncio.Task[None]] = set()
 
@@ -45,9 +49,25 @@ class SimulatorServer(uvicorn.Server):
         del sig, frame
         if self.should_exit:
             self.force_exit = True
+        self.stop()
+
+    def stop(self) -> None:
+        """Begins to stop."""
         self.should_exit = True
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(self._told.set)
+
+    async def main_loop(self) -> None:
+        """Until it is to stop; once a second for the date of answers. uvicorn's own looks ten times a
+        second.
+        """
+        while not await self.on_tick(0):
+            with suppress(TimeoutError):
+                async with asyncio.timeout(TICK_S):
+                    await self._told.wait()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
         await super().startup([self._duplicate()] if sockets is None else sockets)
         self.answers.set()
 

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import uvloop
 
-from ledger.database import Database
+from ledger.direct_database import DirectDatabase
 from ledger.ids import new_request_id
 from ledger.journal.segments import worker_folder
 from ledger.journal.writer import JournalWriter
@@ -80,7 +80,7 @@ class Worker:
         self._turned_us = 0  # by the calls of the outage
         self._begun_us = time.time_ns() // 1000 - self.calls * 1_000_000 // PER_SECOND
         self._is_real = False
-        self.database = Database(settings.database_url, pool_size=3)
+        self.database = DirectDatabase(settings.database_url, pool_size=3)
         folder = worker_folder(settings.data_dir, 0)
         journal = JournalWriter(folder)
         self.settled = SettledCalls(journal, FlightRecorder(folder))

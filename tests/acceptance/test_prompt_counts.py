@@ -7,11 +7,13 @@ from typing import Any
 import httpx
 import pytest
 
+from proxy.asking import ask
 from proxy.bounds import prompt_tokens_max
 from proxy.call import read_call
 from proxy.endpoints import CHAT, COMPLETIONS, EMBEDDINGS, Endpoint
 from proxy.fields import Limits
 from proxy.tokenizing import count_prompt
+from proxy.upstream import Pool, Timeouts
 from tests.acceptance.running import Engine
 from tests.acceptance.sdk_tour import HELLO
 
@@ -43,12 +45,15 @@ def test_a_prompt_is_counted_as_it_is_billed(engine: Engine, name: str) -> None:
     call = read_call(endpoint, json.dumps({"model": model, **fields}).encode(), Limits())
     body = call.engine_body(None)
 
-    async def ask() -> tuple[int | None, int]:
+    async def both() -> tuple[int | None, int]:
+        pool = Pool(url, Timeouts())
         async with httpx.AsyncClient(trust_env=False, timeout=60) as client:
             answer = await client.post(f"{url}{endpoint.engine_path}", json=json.loads(body))
             answer.raise_for_status()
-            return await count_prompt(client, url, call, 30), answer.json()["usage"]["prompt_tokens"]
+            count = await count_prompt(lambda body: ask(pool, "/tokenize", body, 30), call, 30)
+            pool.close()
+            return count, answer.json()["usage"]["prompt_tokens"]
 
-    counted, billed = asyncio.run(ask())
+    counted, billed = asyncio.run(both())
     assert counted == billed
     assert prompt_tokens_max(call, len(body), None) >= billed

@@ -2,8 +2,10 @@
 
 import pytest
 from sqlalchemy import BigInteger, Column, Float, Integer, LargeBinary, Numeric
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.types import TypeDecorator
 
+from ledger import usage_columns
 from ledger.record import CallRecord
 from ledger.tables import Table
 from ledger.tables.base import Amount, Picos
@@ -87,3 +89,20 @@ def test_every_constraint_has_a_name(table: object) -> None:
     """Guards against a constraint that no later migration can drop on both databases."""
     for constraint in table.constraints:  # type: ignore[attr-defined]
         assert constraint.name is not None, constraint
+
+
+@pytest.mark.parametrize(
+    ("name", "written"), [("usage", usage_columns.USAGE), ("usage_hour", usage_columns.USAGE_HOUR)]
+)
+def test_posting_knows_the_columns_as_they_are(name: str, written: dict[str, str]) -> None:
+    """Guards against a row whose values are in other columns than the tables say, or of another type."""
+    dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
+
+    def kind(column: Column[object]) -> str:
+        compiled: str = column.type.dialect_impl(dialect).compile(dialect=dialect)
+        return compiled.split(" COLLATE", maxsplit=1)[0]
+
+    table = Table.metadata.tables[name]
+    assert list(written.items()) == [(column.name, kind(column)) for column in table.columns]
+    if name == "usage_hour":
+        assert [column.name for column in table.primary_key.columns] == list(usage_columns.HOUR_KEY)

@@ -214,7 +214,7 @@ class Story:
         journal = JournalWriter(self.folder, segment_bytes=SEGMENT_BYTES, sync_s=60)
         recover_into(journal, self.folder)
         async with database.write() as session:
-            holder_id = await leases.register(session, "host", 0, NOON_US)
+            holder_id = await leases.register(await session.connection(), "host", 0, NOON_US)
         journal.begin_holder(holder_id)
         async with database.write() as session:
             await leases.exchange(

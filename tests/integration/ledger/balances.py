@@ -22,7 +22,7 @@ def key_of(limit: Limit) -> BalanceKey:
 async def register(database: Database, worker: int = 0) -> str:
     """A new holder."""
     async with database.write() as session:
-        return await leases.register(session, "host", worker, NOON_US)
+        return await leases.register(await session.connection(), "host", worker, NOON_US)
 
 
 async def balance_of(database: Database, key: BalanceKey) -> tuple[int, int]:

@@ -13,9 +13,9 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ledger import database as module
-from ledger import tenancy
+from ledger import patience, tenancy
 from ledger.database import Database
+from ledger.direct import Connection
 from ledger.errors import DatabaseUnavailable, DatabaseUnusable
 from ledger.partitions import ensure_partitions
 from ledger.posting import post
@@ -25,14 +25,15 @@ from tests.records import a_record
 pytestmark = pytest.mark.postgres
 
 POOL = 3
+PID = "SELECT pg_backend_pid()"
 
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Limits that a test can wait for."""
     for name in ("LOCK_MS", "STATEMENT_MS", "COMMAND_MS"):
-        monkeypatch.setattr(module, name, {"LOCK_MS": 200, "STATEMENT_MS": 400, "COMMAND_MS": 800}[name])
-    monkeypatch.setattr(module, "POOL_WAIT_S", 0.2)
+        monkeypatch.setattr(patience, name, {"LOCK_MS": 200, "STATEMENT_MS": 400, "COMMAND_MS": 800}[name])
+    monkeypatch.setattr(patience, "POOL_WAIT_S", 0.2)
 
 
 @pytest.fixture
@@ -173,18 +174,18 @@ async def test_a_connection_that_breaks_is_replaced_once_for_a_read(
     """
     backends = []
 
-    async def work(session: AsyncSession) -> int:
-        backends.append(await pid(session))
+    async def work(connection: Connection) -> int:
+        backends.append((await connection.exec_driver_sql(PID)).scalar_one())
         if len(backends) in broken:
             await end(postgresql_url, backends[-1])
-        return await pid(session)
+        return int((await connection.exec_driver_sql(PID)).scalar_one())
 
     broken = {1}
-    assert await ledger.ask(work) == backends[1] != backends[0]
+    assert await ledger.look(work) == backends[1] != backends[0]
     backends.clear()
     broken = {1, 2}
     with pytest.raises(DatabaseUnavailable):
-        await ledger.ask(work)
+        await ledger.look(work)
     assert len(backends) == 2
 
 
@@ -192,12 +193,12 @@ async def test_a_fault_of_the_work_is_not_asked_again(ledger: Database) -> None:
     """Guards against a statement that times out and is then sent a second time, by everybody at once."""
     asked = []
 
-    async def work(session: AsyncSession) -> None:
+    async def work(connection: Connection) -> None:
         asked.append(1)
-        await session.execute(text("SELECT pg_sleep(60)"))
+        await connection.exec_driver_sql("SELECT pg_sleep(60)")
 
     with pytest.raises(DatabaseUnavailable):
-        await ledger.ask(work)
+        await ledger.look(work)
     assert asked == [1]
 
 

@@ -6,7 +6,7 @@ import sqlite3
 import asyncpg
 import pytest
 
-from ledger import database as module
+from ledger import patience
 from ledger.database import Database
 from ledger.direct import Connection
 from ledger.errors import DatabaseUnavailable
@@ -72,7 +72,7 @@ async def test_a_locked_sqlite_is_away_and_comes_back(
     sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Guards against a lock held by another program that is no DatabaseFault, or that is never got over."""
-    monkeypatch.setattr(module, "SQLITE_BUSY_S", 0.05)
+    monkeypatch.setattr(patience, "SQLITE_BUSY_S", 0.05)
     database = Database(sqlite_url)
     assert await database.transact(count) == 0
     other = sqlite3.connect(sqlite_url.removeprefix("sqlite:///"), isolation_level=None)

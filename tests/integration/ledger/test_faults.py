@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from ledger import database as database_module
-from ledger import keys, tenancy
-from ledger.database import _PRAGMAS, Database
+from ledger import keys, patience, tenancy
+from ledger.database import Database
+from ledger.direct_database import PRAGMAS
 from ledger.errors import DatabaseUnavailable
 from ledger.journal.segments import worker_folder
 from ledger.journal.writer import JournalWriter
@@ -121,7 +121,7 @@ async def test_sqlite_locked_for_long_by_another_program(
     sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Guards against a backup tool, or somebody's sqlite3 prompt, that stops the keys or loses a posting."""
-    monkeypatch.setattr(database_module, "SQLITE_BUSY_S", 0.05)
+    monkeypatch.setattr(patience, "SQLITE_BUSY_S", 0.05)
     monkeypatch.setattr(following, "FOLLOW_SECONDS", 0.02)
     database = Database(sqlite_url)
     _, secret = await a_key(database)
@@ -162,7 +162,7 @@ async def test_sqlite_on_a_full_disk(
         """Its next connection is told that there is no more room."""
         async with database._writer_turn:
             await database._thread.close()
-            database._thread._prepare = [*_PRAGMAS, f"max_page_count = {count}"]
+            database._thread._prepare = [*PRAGMAS, f"max_page_count = {count}"]
 
     await leave_pages(pages)
     writer = JournalWriter(worker_folder(tmp_path, 0))

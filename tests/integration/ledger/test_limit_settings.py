@@ -5,17 +5,18 @@ import asyncio
 import pytest
 from sqlalchemy import text
 
-from ledger import changes, keys, leases, limit_settings, prices, tenancy
+from ledger import changes, keys, leases, limit_settings, prices, standings, tenancy
 from ledger.database import Database
 from ledger.errors import NotFound, Refused
 from ledger.leases import BalanceKey, Return, Wish
-from ledger.limit_settings import LimitScope, LimitStanding
+from ledger.limit_settings import LimitScope
 from ledger.limits import EACH_USER, Limit, LimitKind, LimitWindow
 from ledger.money import Rates
 from ledger.periods import DAY_US, HOUR_US
 from ledger.posting import post
 from ledger.principals import find_principal
 from ledger.record import CallRecord
+from ledger.standings import LimitStanding
 from ledger.terms import Terms
 from tests.integration.ledger.balances import balance_of, key_of, register, turns
 from tests.records import NOON_US, a_record
@@ -64,12 +65,13 @@ async def set_limit(
 
 async def standing(database: Database, *limits: Limit) -> list[LimitStanding]:
     async with database.read() as session:
-        return await limit_settings.standings(session, limits, NOON_US)
+        return await standings.standings(await session.connection(), limits, NOON_US)
 
 
 async def news(database: Database, after_id: int) -> list[tuple[str, str]]:
     async with database.read() as session:
-        return [(change.kind, change.subject_id) for change in await changes.since(session, after_id)]
+        found = await changes.since(await session.connection(), after_id)
+    return [(change.kind, change.subject_id) for change in found]
 
 
 async def post_all(database: Database, records: list[CallRecord]) -> None:
@@ -112,7 +114,7 @@ async def test_a_change_keeps_the_id_and_what_is_used(database: Database) -> Non
     """Guards against a raised budget that forgets what was spent, and workers that do not hear of it."""
     tenant_id, project_id, key_id, _ = await a_customer(database)
     async with database.read() as session:
-        before = await changes.latest(session)
+        before = await changes.latest(await session.connection())
     scope = LimitScope(project_id=project_id)
     first = await set_limit(database, scope, LimitKind.TOKENS, DAY, 100)
     await post_all(database, [a_record(tenant_id=tenant_id, project_id=project_id)])
@@ -152,7 +154,7 @@ async def test_a_removed_limit_leaves_no_row(database: Database) -> None:
             await session.connection(), holder, [Wish(key_of(tokens), 5, 5)], [], NOON_US, next(turns)
         )
     async with database.read() as session:
-        before = await changes.latest(session)
+        before = await changes.latest(await session.connection())
     async with database.write() as session:
         assert (await limit_settings.remove_limit(session, tokens.id, NOON_US)).id == tokens.id
         await limit_settings.remove_limit(session, rate.id, NOON_US)
@@ -206,7 +208,7 @@ async def test_a_principal_knows_every_limit_that_can_hold_for_it(database: Data
     await set_limit(database, LimitScope(api_key_id=sibling.id), LimitKind.TOKENS, DAY, 9)
     await set_limit(database, LimitScope(tenant_id=stranger), LimitKind.TOKENS, DAY, 9)
     async with database.read() as session:
-        principal = await find_principal(session, keys.digest(PEPPER, secret))
+        principal = await find_principal(await session.connection(), keys.digest(PEPPER, secret))
     assert principal is not None
     assert set(principal.limits) == expected
     assert [limit.id for limit in principal.limits] == sorted(limit.id for limit in expected)
@@ -248,7 +250,7 @@ async def test_what_is_left_of_each_limit(database: Database, monkeypatch: pytes
     full = rate.rate.capacity
     assert full - 10 <= of_rate.remaining <= full
     assert (of_rate.used, of_rate.leased, of_rate.resets_us) == (0, 0, None)
-    monkeypatch.setattr(limit_settings, "STANDINGS_MAX", 1)
+    monkeypatch.setattr(standings, "STANDINGS_MAX", 1)
     assert [line.end_user for line in await standing(database, users)] == ["bob"]
 
 

@@ -201,6 +201,37 @@ async def test_nothing_is_lost_while_the_database_is_away(
     assert "posting works again" in caplog.text
 
 
+async def test_what_comes_after_a_look_that_found_nothing_is_posted(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards against journals with news that are taken for quiet ones: the segment at hand has grown, or
+    there is a next one, or another worker's folder.
+    """
+    monkeypatch.setattr("ledger.poster.POLL_S", 0.001)
+    monkeypatch.setattr("ledger.poster.READ_S", 3600.0)
+    first, second = (JournalWriter(worker_folder(tmp_path, number), segment_bytes=400) for number in (0, 1))
+    stopping = asyncio.Event()
+    poster = Poster(database, tmp_path, Terms())
+    following = asyncio.create_task(poster.follow(stopping))
+    expected = set()
+    try:
+        for writer in (first, first, first, first, second, first):
+            await until(lambda: poster._quiet is not None and poster._quiet == poster._signs())
+            record = a_record()
+            writer.append(record)
+            expected.add(record.request_id)
+            async with asyncio.timeout(10):
+                while await posted_ids(database) != expected:
+                    await asyncio.sleep(0.005)
+        assert first.position.segment > 1
+    finally:
+        stopping.set()
+        await following
+        poster.close()
+        first.close()
+        second.close()
+
+
 async def test_waiting_posts_by_itself_where_no_poster_is(database: Database, tmp_path: Path) -> None:
     """Guards against a report that misses calls, or hangs, because the servers are down."""
     settle(tmp_path, 0, 25)

@@ -10,12 +10,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select, text
 
-from ledger import prices, tenancy
+from ledger import prices, tenancy, usage_columns
 from ledger.database import Database
 from ledger.errors import DatabaseUnusable
 from ledger.money import Rates, rate
 from ledger.periods import HOUR_US
-from ledger.posting import _COLUMNS, PostResult, post
+from ledger.posting import PostResult, post
 from ledger.record import CallRecord, Ending
 from ledger.tables import Table
 from ledger.terms import Terms
@@ -82,7 +82,7 @@ async def test_a_row_says_everything_that_the_record_does(database: Database) ->
     assert type(row.amount_picos) is int
     assert (row.currency, row.price_version_id) == ("USD", version.id)
     assert row.posted_us == NOON_US + 9_000_000
-    assert [column.name for column in USAGE.columns] == _COLUMNS
+    assert [column.name for column in USAGE.columns] == list(usage_columns.USAGE)
     (hour,) = await rows_of(database, HOURS, record.tenant_id)
     assert (hour.calls, hour.hour_us, hour.amount_picos) == (1, NOON_US, row.amount_picos)
 

@@ -7,7 +7,7 @@ from ledger.database import Database
 from ledger.errors import NotFound, Refused
 from ledger.money import PRICE_MICROS_MAX, Rates
 from ledger.posting import post
-from ledger.prices import PriceBook
+from ledger.price_book import PriceBook
 from ledger.terms import Terms
 from tests.records import NOON_US, a_record
 

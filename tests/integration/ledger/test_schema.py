@@ -76,14 +76,17 @@ async def test_a_failed_migration_leaves_nothing(
 ) -> None:
     """Guards against half a schema, on SQLite too, whose driver would commit before DDL if let."""
 
-    def fail_at_the_end(connection: Connection, revision: str) -> None:
-        schema.upgrade(connection, revision)
+    whole = schema.upgrade
+
+    def fail_at_the_end(connection: Connection, current: str | None) -> None:
+        whole(connection, current)
         raise RuntimeError("pulled the plug")
 
+    monkeypatch.setattr(schema, "upgrade", fail_at_the_end)
     database = Database(empty_database_url)
     try:
         with pytest.raises(RuntimeError, match="pulled the plug"):
-            await database._migrate(fail_at_the_end, "head")
+            await database.upgrade()
         with pytest.raises(SchemaBehind):
             await database.check()
     finally:

@@ -12,7 +12,7 @@ FIRST, OTHER = b"the first pepper", b"another pepper"
 
 async def check(database: Database, pepper: bytes) -> None:
     async with database.read() as session:
-        await secret_check.check(session, pepper)
+        await secret_check.check(await session.connection(), pepper)
 
 
 async def make_key(database: Database, pepper: bytes) -> None:
@@ -52,20 +52,20 @@ async def test_nothing_of_the_secret_is_kept(database: Database) -> None:
 async def test_keys_of_before_the_check_are_noticed(database: Database) -> None:
     """Guards against a ledger that was upgraded and is never checked, since its first key is long made."""
     async with database.read() as session:
-        assert not await secret_check.is_lacking(session)
+        assert not await secret_check.is_lacking(await session.connection())
     await make_key(database, FIRST)
     async with database.write() as session:
         await session.execute(text("DELETE FROM secret_check"))
-        assert await secret_check.is_lacking(session)
-        await secret_check.hold_to(session, FIRST, 2)
-        assert not await secret_check.is_lacking(session)
+        assert await secret_check.is_lacking(await session.connection())
+        await secret_check.hold_to(await session.connection(), FIRST, 2)
+        assert not await secret_check.is_lacking(await session.connection())
 
 
 async def test_another_secret_can_be_taken_on_purpose(database: Database) -> None:
     """Guards against a ledger that nobody can use again after its secret is lost."""
     await make_key(database, FIRST)
     async with database.write() as session:
-        await secret_check.adopt(session, OTHER, 2)
+        await secret_check.adopt(await session.connection(), OTHER, 2)
     await make_key(database, OTHER)
     with pytest.raises(SecretChanged):
         await check(database, FIRST)

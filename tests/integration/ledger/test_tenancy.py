@@ -27,7 +27,7 @@ async def make_key(database: Database, expires_us: int | None = None) -> tuple[s
 
 async def principal_of(database: Database, secret: str) -> Principal | None:
     async with database.read() as session:
-        return await find_principal(session, keys.digest(PEPPER, secret))
+        return await find_principal(await session.connection(), keys.digest(PEPPER, secret))
 
 
 async def test_a_new_key_speaks_for_its_project_and_tenant(database: Database) -> None:
@@ -112,7 +112,7 @@ async def test_restrictions_reach_the_principal_and_the_log(database: Database) 
     of_project, of_key = deny_models(["*-large"]), allow_models(["gpt-*", "naïve"])
     scopes, networks = KeyScopes.parse(["embeddings"]), Networks.parse(["192.0.2.0/24", "2001:db8::1"])
     async with database.read() as session:
-        seen = await changes.latest(session)
+        seen = await changes.latest(await session.connection())
     for _ in range(2):  # the second time changes nothing, and says nothing
         async with database.write() as session:
             await tenancy.set_project_models(session, project_id, of_project, 4)
@@ -124,7 +124,8 @@ async def test_restrictions_reach_the_principal_and_the_log(database: Database) 
     assert principal.model_permissions == (of_project, of_key)
     assert (principal.scopes, principal.networks) == (scopes, networks)
     async with database.read() as session:
-        assert [(change.kind, change.subject_id) for change in await changes.since(session, seen)] == [
+        news = await changes.since(await session.connection(), seen)
+        assert [(change.kind, change.subject_id) for change in news] == [
             ("project.models_changed", project_id),
             ("key.models_changed", key_id),
             ("key.scopes_changed", key_id),
@@ -195,18 +196,18 @@ async def test_every_change_is_in_the_log(database: Database) -> None:
     """Guards against a revoked key that workers never hear of."""
     _, project_id, key_id, _ = await make_key(database)
     async with database.read() as session:
-        seen = await changes.latest(session)
+        seen = await changes.latest(await session.connection())
     async with database.write() as session:
         await tenancy.block_api_key(session, key_id, 4)
         await tenancy.block_api_key(session, key_id, 5)  # changes nothing, says nothing
         await tenancy.set_project_state(session, project_id, ProjectState.BLOCKED, 6)
     async with database.read() as session:
-        news = await changes.since(session, seen)
+        news = await changes.since(await session.connection(), seen)
         assert [(change.kind, change.subject_id, change.at_us) for change in news] == [
             ("key.blocked", key_id, 4),
             ("project.blocked", project_id, 6),
         ]
-        assert await changes.latest(session) == news[-1].id
+        assert await changes.latest(await session.connection()) == news[-1].id
 
 
 async def test_a_follower_misses_no_change_however_commits_overlap(database_url: str) -> None:
@@ -229,7 +230,7 @@ async def test_a_follower_misses_no_change_however_commits_overlap(database_url:
         while not finished:
             finished = done.is_set()
             async with follower.read() as session:
-                for change in await changes.since(session, last):
+                for change in await changes.since(await session.connection(), last):
                     assert change.id is not None
                     seen.append(change.id)
                     last = change.id

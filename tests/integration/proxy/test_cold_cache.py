@@ -5,9 +5,8 @@ from collections import Counter
 from typing import Any
 
 import pytest
-from sqlalchemy import text
 
-from ledger import keys, tenancy
+from ledger import changes, keys, tenancy
 from ledger.database import Database
 from ledger.principals import find_principal
 from ledger.states import KeyState
@@ -72,8 +71,7 @@ async def test_a_cold_cache_does_not_stampede_the_database(
         """What else a worker does with its database meanwhile."""
         nonlocal follows
         while True:
-            async with database.read() as session:
-                await session.execute(text("SELECT 1"))
+            await database.look(changes.latest)
             follows += 1
 
     following = asyncio.create_task(follow())
@@ -83,5 +81,5 @@ async def test_a_cold_cache_does_not_stampede_the_database(
     await database.close()
     assert answers.count(True) == CALLS * KNOWN // (KNOWN + UNKNOWN)
     assert set(asked.values()) == {1} and len(asked) == len(secrets)
-    assert most == POOL - 1, "a connection is left to the rest of the worker"
+    assert most == (1 if database.is_sqlite else POOL - 1), "a connection is left to the rest of the worker"
     assert follows > KNOWN / POOL, "and it is not behind all of them"

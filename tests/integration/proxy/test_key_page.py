@@ -1,18 +1,16 @@
 """`GET /v1/key` through a real worker: what a key is told of itself, and what that costs the database."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from ledger import limit_settings, tenancy
 from ledger.database import Database
+from ledger.direct_database import T, Work
 from ledger.limit_settings import LimitScope
 from ledger.limits import EACH_USER, Limit, LimitKind, LimitWindow
 from ledger.principal import Principal
@@ -130,11 +128,9 @@ class CountedDatabase(Database):
 
     reads = 0
 
-    @asynccontextmanager
-    async def read(self) -> AsyncIterator[AsyncSession]:
+    async def look(self, work: Work[T]) -> T:
         self.reads += 1
-        async with super().read() as session:
-            yield session
+        return await super().look(work)
 
 
 async def test_polling_costs_one_transaction_a_second(sqlite_url: str) -> None:

@@ -2,17 +2,17 @@
 
 import asyncio
 import json
-from collections.abc import Callable
 from typing import Any
 
-import httpx
 import pytest
 
+from proxy.asking import Answer, ask
 from proxy.call import Call, read_call
 from proxy.endpoints import CHAT, COMPLETIONS, EMBEDDINGS, ENDPOINTS, Endpoint
 from proxy.fields import Limits
 from proxy.simulator import SimulatorConfig
-from proxy.tokenizing import PROMPTS_MAX, count_prompt
+from proxy.tokenizing import PROMPTS_MAX, Ask, count_prompt
+from proxy.upstream import EngineUnreachable, Pool, Timeouts
 from tests.engines import Engine, engine_thread
 
 TOOL = {"type": "function", "function": {"name": "sky", "parameters": {"type": "object"}}}
@@ -46,11 +46,16 @@ def read(endpoint: Endpoint, fields: dict[str, Any]) -> Call:
 
 
 def counted(url: str, call: Call, timeout_seconds: float = 10.0) -> int | None:
-    async def ask() -> int | None:
-        async with httpx.AsyncClient(trust_env=False) as client:
-            return await count_prompt(client, url, call, timeout_seconds)
+    async def count() -> int | None:
+        pool = Pool(url, Timeouts())
+        try:
+            return await count_prompt(
+                lambda body: ask(pool, "/tokenize", body, timeout_seconds), call, timeout_seconds
+            )
+        finally:
+            pool.close()
 
-    return asyncio.run(ask())
+    return asyncio.run(count())
 
 
 @pytest.mark.parametrize(("endpoint", "fields"), CALLS, ids=lambda value: str(value)[:60])
@@ -88,8 +93,11 @@ def test_what_is_cut_off_is_not_counted(both: Engine) -> None:
     assert counted(both.url, read(EMBEDDINGS, {"input": [[1, 2, 3], [4]], "truncate_prompt_tokens": 2})) == 3
 
 
-def answering(status: int, body: bytes) -> Callable[[httpx.Request], httpx.Response]:
-    return lambda _: httpx.Response(status, content=body)
+def answering(status: int, body: bytes) -> Ask:
+    async def answer(_: bytes) -> Answer:
+        return status, body
+
+    return answer
 
 
 @pytest.mark.parametrize(
@@ -112,26 +120,21 @@ def answering(status: int, body: bytes) -> Callable[[httpx.Request], httpx.Respo
 async def test_an_answer_that_is_no_count_is_none(status: int, body: bytes, endpoint: Endpoint) -> None:
     """An error raised here would refuse a call that its bound admits."""
     call = read(endpoint, {"messages": HI} if endpoint is CHAT else {"prompt": ["a", "b"]})
-    async with httpx.AsyncClient(transport=httpx.MockTransport(answering(status, body))) as client:
-        assert await count_prompt(client, "http://engine", call, 10.0) is None
+    assert await count_prompt(answering(status, body), call, 10.0) is None
 
 
 async def test_an_engine_that_does_not_answer_is_not_waited_for() -> None:
     """A call must not hang on the question whether it may go on."""
 
-    async def never(_: httpx.Request) -> httpx.Response:
+    async def never(_: bytes) -> Answer:
         await asyncio.Event().wait()
         raise AssertionError
 
-    async def refuses(_: httpx.Request) -> httpx.Response:
-        raise httpx.ConnectError("no engine")
+    async def refuses(_: bytes) -> Answer:
+        raise EngineUnreachable("no engine", answered=False)
 
     for answer, prompt in ((never, ["a", "b"]), (refuses, ["a", "b"]), (refuses, "a")):
-        async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as client:
-            assert (
-                await count_prompt(client, "http://engine", read(COMPLETIONS, {"prompt": prompt}), 0.05)
-                is None
-            )
+        assert await count_prompt(answer, read(COMPLETIONS, {"prompt": prompt}), 0.05) is None
 
 
 def test_every_endpoint_has_its_count(both: Engine) -> None:

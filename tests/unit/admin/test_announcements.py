@@ -1,8 +1,10 @@
 """What a start says."""
 
 import shlex
+from pathlib import Path
 
-from admin.announcements import curl, places, unpriced
+from admin.announcements import curl, first_keys, places, unpriced
+from admin.first_run_file import FirstRun
 
 
 def test_the_curl_line_survives_a_shell_whatever_the_model_is_called() -> None:
@@ -24,3 +26,15 @@ def test_only_what_runs_has_a_place() -> None:
     assert places(base_url=None, admin_url="http://a", metrics_url=None, keys=None) == [
         "  control plane  http://a (docs: http://a/docs)"
     ]
+
+
+def test_without_an_engine_nobody_is_told_to_ask_for_a_model_called_model() -> None:
+    """Guards against a line to paste that can only be answered with 404, said as if it worked."""
+    made = FirstRun(
+        "sk-mg-x", "sk-admin-x", "org-1", "proj_1", "http://127.0.0.1:8080/v1", "http://127.0.0.1:8081"
+    )
+    said = "\n".join(first_keys(made, Path("first-run.json"), None))
+    assert "curl http://127.0.0.1:8080/v1/models -H 'Authorization: Bearer sk-mg-x'" in said
+    assert "in place of MODEL" in said and "Try it:" not in said
+    known = "\n".join(first_keys(made, Path("first-run.json"), "tiny"))
+    assert "MODEL" not in known and "Try it:" in known

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from admin.data_folder import keep_engines, kept_engines, prepare
+from admin.data_folder import claim, is_claimed, keep_engines, kept_engines, prepare
 
 
 def test_the_engines_served_are_known_to_commands(tmp_path: Path) -> None:
@@ -13,3 +13,13 @@ def test_the_engines_served_are_known_to_commands(tmp_path: Path) -> None:
     keep_engines(tmp_path, ["http://127.0.0.1:8000", "http://127.0.0.1:8001"])
     keep_engines(tmp_path, ["http://127.0.0.1:8001"])
     assert kept_engines(tmp_path) == ("http://127.0.0.1:8001",)
+
+
+def test_a_folder_tells_whether_it_is_served(tmp_path: Path) -> None:
+    """Guards `metergate doctor` against engines of a metergate that ended long ago."""
+    assert not is_claimed(tmp_path, "proxy")
+    prepare(tmp_path)
+    held = claim(tmp_path, "proxy")
+    assert is_claimed(tmp_path, "proxy") and not is_claimed(tmp_path, "admin")
+    held.close()
+    assert not is_claimed(tmp_path, "proxy")

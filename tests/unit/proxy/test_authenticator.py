@@ -2,16 +2,15 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
 import pytest
 
 from ledger import changes, keys
+from ledger.changes import Change
 from ledger.errors import DatabaseUnavailable
 from ledger.principals import Principal
 from ledger.states import KeyState, ProjectState, TenantState
-from ledger.tables.changes import Change
 from proxy import auth, following
 from proxy.auth import Authenticator
 from proxy.errors import AccessBlocked, KeyIncorrect, KeyMissing, LedgerUnavailable
@@ -23,7 +22,7 @@ T = TypeVar("T")
 
 
 class Ledger:
-    """A database that counts what it is asked, and fails when told to. Sessions are the ledger itself."""
+    """A database that counts what it is asked, and fails when told to: its own connection, too."""
 
     def __init__(self) -> None:
         self.principal: Principal | None = ACTIVE
@@ -35,16 +34,11 @@ class Ledger:
 
     pool_size = 3
 
-    async def ask(self, work: Callable[["Ledger"], Awaitable[T]]) -> T:
-        async with self.read() as session:
-            return await work(session)
-
-    @asynccontextmanager
-    async def read(self) -> AsyncIterator["Ledger"]:
+    async def look(self, work: Callable[["Ledger"], Awaitable[T]]) -> T:
         if self.fault is not None:
             self.followed.set()
             raise self.fault
-        yield self
+        return await work(self)
 
 
 @pytest.fixture
@@ -58,10 +52,10 @@ async def ledger(monkeypatch: pytest.MonkeyPatch) -> Ledger:
 
     async def since(session: Ledger, after_id: int) -> list[Change]:
         session.followed.set()
-        return [change for change in session.log if (change.id or 0) > after_id]
+        return [change for change in session.log if change.id > after_id]
 
     async def latest(session: Ledger) -> int:
-        return max((change.id or 0 for change in session.log), default=0)
+        return max((change.id for change in session.log), default=0)
 
     monkeypatch.setattr(auth, "find_principal", find_principal)
     monkeypatch.setattr(changes, "since", since)

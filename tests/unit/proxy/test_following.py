@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from ledger import changes, keys
+from ledger.changes import Change
 from ledger.errors import DatabaseUnavailable
-from ledger.tables.changes import Change
 from proxy import following
 from proxy.auth import Authenticator
 from proxy.errors import KeyIncorrect, LedgerUnavailable

@@ -7,16 +7,12 @@ from typing import Any
 
 import msgspec
 
-from ledger.limit_settings import LimitStanding
 from ledger.limits import EACH_USER, Limit, LimitKind, LimitWindow
-from ledger.states import KeyState
-from ledger.tables.tenancy import ApiKey
+from ledger.principals import ShownKey
+from ledger.standings import LimitStanding
 from proxy.key_page import document
 
-KEY = ApiKey(
-    id="key_k", project_id="proj_p", tenant_id="org-t", name="CI", digest=b"d", redacted="sk-mg-ab...yz",
-    state=KeyState.ACTIVE, expires_us=1_796_083_200_000_000, created_us=1,
-)  # fmt: skip
+KEY = ShownKey("key_k", "org-t", "proj_p", "CI", "sk-mg-ab...yz", 1_796_083_200_000_000)
 SPEND = Limit("lim_a", "org-t", None, None, None, None, LimitKind.SPEND, LimitWindow.MONTH, 10**13)
 RPM = Limit("lim_b", "org-t", "proj_p", None, None, None, LimitKind.REQUESTS, LimitWindow.MINUTE, 600)
 RESETS_US = 1_796_083_200_000_000
