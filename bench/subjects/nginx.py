@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
+from bench.figures import Recorded
 from bench.subjects.launch import accepts, await_up, end, free_port, launch
 
 _CONFIG = """\
@@ -51,7 +53,10 @@ class Nginx:
     """nginx from the PATH."""
 
     name = "nginx"
+    does = "passes bytes: no keys, no limits, no metering, no access log"
     usage_event = True
+    database_pid = None
+    headers: Mapping[str, str] = {}
     key = "sk-mg-" + "0" * 49  # what the others check, this one only carries
 
     def __init__(self, engine_url: str, folder: Path, core: int) -> None:
@@ -83,7 +88,7 @@ class Nginx:
         assert self._process
         return self._process.pid
 
-    def recorded_calls(self) -> int | None:
+    def recorded(self) -> Recorded | None:
         return None
 
     def stop(self) -> None:
