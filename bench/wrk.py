@@ -28,6 +28,8 @@ done = function(summary, latency, requests)
 end
 """
 
+_BODY = wire.request_body(wire.Wanted("unary", wire.UNARY_TOKENS))
+
 
 class CallsFailed(Exception):
     """wrk saw answers other than 200, or connections that broke."""
@@ -60,17 +62,18 @@ def drive(
     duration_s: float,
     folder: Path,
     pause_ms: int = 0,
+    body: bytes = _BODY,
 ) -> Driven:
     """Runs wrk with one thread against the chat endpoint.
 
     A connection pauses before each of its calls for `pause_ms` on average, evenly between nothing and twice
     that: connections that all pause alike would call together.
     """
-    body = wire.request_body(wire.Wanted("unary", wire.UNARY_TOKENS)).decode()
     script = folder / "call.lua"
     pause = f"function delay() return math.random(0, {2 * pause_ms}) end\n" if pause_ms else ""
     further = "\n".join(f"wrk.headers[{json.dumps(name)}] = {json.dumps(headers[name])}" for name in headers)
-    script.write_text(pause + _SCRIPT % {"body": json.dumps(body), "headers": further})
+    sent = json.dumps(body.decode(), ensure_ascii=False)
+    script.write_text(pause + _SCRIPT % {"body": sent, "headers": further})
     command = [
         "wrk",
         "-t1",

@@ -42,6 +42,7 @@ class Metergate:
     does = "keys, a budget, a quota, a rate and slots, metering, journal, posting into SQLite"
     usage_event = False
     headers: Mapping[str, str] = {}
+    workers = 1
 
     def __init__(self, engine_url: str, folder: Path, core: int) -> None:
         self._engine_url = engine_url
@@ -61,8 +62,10 @@ class Metergate:
 
     def start(self) -> None:
         self.version = _revision()
-        command = [sys.executable, "-m", "admin", "up", "--engine", self._engine_url, "--workers", "1"]
+        command = [sys.executable, "-m", "admin", "up", "--engine", self._engine_url]
         command += [
+            "--workers",
+            str(self.workers),
             "--port",
             str(self._port),
             "--admin-port",
