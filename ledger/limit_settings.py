@@ -8,9 +8,10 @@ tenant, project or key), so that workers drop the principals it concerns.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from functools import cache
+from typing import Any, Final
 
-from sqlalchemy import delete, or_
+from sqlalchemy import BindParameter, bindparam, delete, or_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
@@ -172,16 +173,24 @@ async def limits_of(
     session: AsyncSession, tenant_id: str, project_id: str, api_key_id: str
 ) -> tuple[Limit, ...]:
     """Every limit that can concern a call of this key, whatever its model and end user, by id."""
-    query = (
+    of = {"tenant_id": tenant_id, "project_id": project_id, "api_key_id": api_key_id}
+    return tuple(_limit(row) for row in (await session.execute(_concerning(), of)).scalars())
+
+
+@cache
+def _concerning() -> Any:
+    """Made once, for every key that is looked up: it costs more to put together than to run."""
+    project_id: BindParameter[str] = bindparam("project_id")
+    api_key_id: BindParameter[str] = bindparam("api_key_id")
+    return (
         select(UsageLimit)
         .where(
-            col(UsageLimit.tenant_id) == tenant_id,
+            col(UsageLimit.tenant_id) == bindparam("tenant_id"),
             or_(col(UsageLimit.project_id).is_(None), col(UsageLimit.project_id) == project_id),
             or_(col(UsageLimit.api_key_id).is_(None), col(UsageLimit.api_key_id) == api_key_id),
         )
         .order_by(col(UsageLimit.id))
     )
-    return tuple(_limit(row) for row in (await session.execute(query)).scalars())
 
 
 async def standings(session: AsyncSession, limits: Sequence[Limit], now_us: int) -> list[LimitStanding]:
