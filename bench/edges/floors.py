@@ -1,7 +1,7 @@
 """What stands in the way: the least that a Python proxy costs, measured exactly as metergate is.
 
-The phases of `make bench` (unstreamed requests at one rate and at full load, paced chunks, the memory of a
-stream), put on nginx, on three programs that only pass calls on (bench/edges/floor_proxy.py), and on
+Unstreamed requests and paced chunks as `make bench` has them, and open streams of a chunk a second for their
+memory, put on nginx, on three programs that only pass calls on (bench/edges/floor_proxy.py), and on
 metergate, each in the same rounds. Each figure is also told as a ratio to nginx: where a floor is above an
 aim, a program of these parts misses it that does no work at all.
 
@@ -18,10 +18,12 @@ from typing import Final
 
 from bench.edges.lines import Line
 from bench.edges.running import every_call_recorded, running
+from bench.edges.slow_engine import raise_descriptor_limit
+from bench.edges.streams import measure_subject, slow_engine
 from bench.engine_process import Engine
 from bench.figures import Recorded
 from bench.phases import Phases
-from bench.processes import choose_cores, pin
+from bench.processes import Cores, choose_cores, pin
 from bench.scale import Scale
 from bench.subjects import Subject
 from bench.subjects.launch import await_up, end, launch
@@ -31,7 +33,8 @@ from bench.subjects.nginx import Nginx
 ROUNDS: Final = 2
 STREAMS: Final = 512
 STEPS: Final = (f"paced_{STREAMS}", "steady", "unary")
-"""Paced streams come first: heap freed by another step would hide their own memory."""
+HELD: Final = 2_000
+"""Streams whose memory is read: of a fresh start, since heap that was freed before would hide some of it."""
 
 _REPOSITORY: Final = Path(__file__).resolve().parents[2]
 
@@ -102,7 +105,7 @@ FIGURES: Final = (
     ("cpu_us_per_steady_request", "CPU per unstreamed request at one rate, us", 4.0),
     ("cpu_us_per_request", "CPU per unstreamed request at full load, us", 4.0),
     (f"paced_{STREAMS}_cpu_us_per_chunk", f"CPU per paced chunk, {STREAMS} streams, us", 1.5),
-    ("memory_kib_per_stream", "memory per open stream, KiB", None),
+    ("memory_kib", f"memory per open stream, {HELD:,} streams, KiB", None),
 )
 """Name, title, and the ratio to nginx that metergate aims at."""
 MEMORY_KIB_MAX: Final = 16
@@ -114,6 +117,7 @@ def measure(*, rounds: int = ROUNDS) -> list[Line]:
     pin(cores.load)
     scale = Scale(rounds=rounds, paced_streams=(STREAMS,), unary_s=3.0, paced_opens_within_s=30.0)
     found: dict[str, list[dict[str, float]]] = {make.name: [] for make in SUBJECTS}
+    raise_descriptor_limit()
     engine = Engine(cores.engine)
     try:
         for _ in range(rounds):
@@ -125,10 +129,17 @@ def measure(*, rounds: int = ROUNDS) -> list[Line]:
                     with every_call_recorded(subject, engine):
                         for step in STEPS:
                             figures |= at_work.run(step)
-                    found[make.name].append(figures)
+                found[make.name].append(figures | {"memory_kib": _memory_kib(make, cores)})
     finally:
         engine.stop()
     return [line for make in SUBJECTS for line in _lines(make.name, found[make.name], found[Nginx.name])]
+
+
+def _memory_kib(make: type[Subject], cores: Cores) -> float:
+    noted: dict[str, float] = {}
+    with slow_engine(cores.engine) as (url, pid):
+        measure_subject(noted.__setitem__, make, url, pid, cores, HELD, 1.0)
+    return noted[f"{make.name}_memory_kib"]
 
 
 def _lines(name: str, figures: list[dict[str, float]], base: list[dict[str, float]]) -> list[Line]:

@@ -55,18 +55,19 @@ def measure(*, rounds: int = ROUNDS, streams: int = STREAMS, window_s: float = W
     def note(name: str, value: float) -> None:
         found.setdefault(name, []).append(value)
 
-    with _engine(cores.engine) as (url, engine_pid):
+    with slow_engine(cores.engine) as (url, engine_pid):
         for _ in range(rounds):
             direct = _hold(url, "", url, Meter(Pids(engine_pid, engine_pid), cores), streams, window_s)
             _note_delays(note, "direct", direct)
             for make in SUBJECTS:
-                _measure_subject(note, make, url, engine_pid, cores, streams, window_s)
+                measure_subject(note, make, url, engine_pid, cores, streams, window_s)
     return _lines(found, streams)
 
 
-def _measure_subject(
+def measure_subject(
     note: Note, make: type[Subject], url: str, engine_pid: int, cores: Cores, streams: int, window_s: float
 ) -> None:
+    """Holds the streams through one subject, and notes what was found under its name."""
     with tempfile.TemporaryDirectory(prefix="metergate-bench-") as folder:
         subject = make(url, Path(folder), cores.subject)
         try:
@@ -143,7 +144,8 @@ def _hold(
 
 
 @contextmanager
-def _engine(core: int) -> Iterator[tuple[str, int]]:
+def slow_engine(core: int) -> Iterator[tuple[str, int]]:
+    """The engine of slow streams: its URL and its process."""
     command = [sys.executable, "-m", "bench.edges.slow_engine"]
     with on_core(core):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=_REPOSITORY)
