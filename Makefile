@@ -37,7 +37,7 @@ bench: $(VENV)/.dev ## Compare metergate with nginx and the peers that are insta
 bench-peers: $(VENV)/.dev ## Install the peers that can be had here, for make bench
 	@$(VENV)/bin/python -m bench.peers install $(ARGS)
 
-bench-edges: $(VENV)/.dev ## The figures outside that table: many streams, long prompts, start, idle (ten minutes)
+bench-edges: $(VENV)/.dev ## The figures outside that table: streams, posting, prompts, keys, workers, floors (half an hour)
 	@$(VENV)/bin/python -m bench.edges $(ARGS)
 
 profile: $(VENV)/.dev ## Where the time goes: a table and a flame graph of one phase
