@@ -2,7 +2,7 @@
 # PYTHON=/path/to/python chooses the interpreter; ARGS="..." goes to the command that is run.
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check bench bench-edges race outage chaos capture test-vllm clean
+.PHONY: help up test check bench bench-peers bench-edges profile race outage chaos capture test-vllm clean
 
 VENV := .venv
 TESTS_AT_ONCE := 3
@@ -31,11 +31,17 @@ test: $(VENV)/.dev ## The whole test suite
 test-vllm: $(VENV)/.dev ## The acceptance tests against a real vLLM on the CPU
 	@PATH="$(abspath $(VENV))/bin:$$PATH" bash tests/vllm/run.sh $(ARGS)
 
-bench: $(VENV)/.dev ## Compare metergate with nginx passing the same bytes
+bench: $(VENV)/.dev ## Compare metergate with nginx and the peers that are installed (a quarter of an hour)
 	@$(VENV)/bin/python -m bench $(ARGS)
 
-bench-edges: $(VENV)/.dev ## The figures outside that table: many streams, long prompts, start, idle (ten minutes)
+bench-peers: $(VENV)/.dev ## Install the peers that can be had here, for make bench
+	@$(VENV)/bin/python -m bench.peers install $(ARGS)
+
+bench-edges: $(VENV)/.dev ## The figures outside that table: streams, posting, prompts, keys, workers, floors (half an hour)
 	@$(VENV)/bin/python -m bench.edges $(ARGS)
+
+profile: $(VENV)/.dev ## Where the time goes: a table and a flame graph of one phase
+	@$(VENV)/bin/python -m bench.profile $(ARGS)
 
 race: $(VENV)/.dev ## Prove the hard limits: 4 workers, 256 clients, 20 seeds (an hour and a half)
 	@$(VENV)/bin/python -m race $(ARGS)

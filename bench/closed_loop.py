@@ -40,14 +40,18 @@ class Caller:
 
 
 def latencies_us(
-    direct: Caller, through: Caller, *, calls: int, unmeasured: int
+    direct: Caller, through: Caller, *, calls: int, unmeasured: int, limit_s: float
 ) -> tuple[list[float], list[float]]:
-    """`calls` measured pairs after `unmeasured` ones; returns (direct, through)."""
+    """`calls` measured pairs after `unmeasured` ones, fewer if they take longer than `limit_s`; returns
+    (direct, through).
+    """
     for _ in range(unmeasured):
         direct.call_us()
         through.call_us()
-    direct_us, through_us = [], []
-    for _ in range(calls):
+    direct_us: list[float] = []
+    through_us: list[float] = []
+    until_s = time.monotonic() + limit_s
+    while len(direct_us) < calls and (not direct_us or time.monotonic() < until_s):
         direct_us.append(direct.call_us())
         through_us.append(through.call_us())
     return direct_us, through_us

@@ -3,8 +3,9 @@ bottleneck.
 
 Rules: one process, one uvloop, no decoding of bodies. Paced streams are driven by one shared timer, as an
 engine's step emits a token to every running request at once; a step that comes late is counted, not made up
-for. `/bench/stats` says how many calls, chunks and tokens left, and what CPU time that took, so that a run
-can show where the limit lay. Must not know who asks.
+for. `/bench/finish` ends every paced stream whole with its next step. `/bench/stats` says how many calls,
+chunks and tokens left, and what CPU time that took, so that a run can show where the limit lay. Must not know
+who asks.
 
     python -m bench.engine --port 0       prints `port N`, then serves until SIGTERM, then prints its CPU time
 """
@@ -30,6 +31,7 @@ _HEAD_BYTES_MAX = 64 * 1024
 """More head than this without an end is no request of ours: uvicorn's own limit."""
 
 _stream_chunks = cache(wire.stream_chunks)
+_stream_end = cache(wire.stream_end)
 
 
 class Tally:
@@ -54,35 +56,55 @@ class Pacer:
     def __init__(self, loop: asyncio.AbstractEventLoop, tally: Tally) -> None:
         self._loop = loop
         self._tally = tally
-        self._streams: dict[EngineProtocol, list[bytes]] = {}
+        self._streams: dict[EngineProtocol, tuple[int, list[bytes]]] = {}  # its first step, its chunks
         self._due_s = 0.0
+        self._step_number = 0
+        self._is_stepping = False
+        self._is_finishing = False
 
     def add(self, stream: EngineProtocol, chunks: list[bytes]) -> None:
-        if not self._streams:
+        if not self._is_stepping:
+            self._is_stepping = True
             self._due_s = self._loop.time() + STEP_S
             self._loop.call_at(self._due_s, self._step)
-        self._streams[stream] = chunks[::-1]
+        self._streams[stream] = (self._step_number, chunks)
 
     def drop(self, stream: EngineProtocol) -> None:
-        if self._streams.pop(stream, None):
+        if first := self._streams.pop(stream, None):
             self._tally.broken_streams += 1
+            self._tally.completion_tokens += max(0, self._step_number - first[0] - 1)
+
+    def finish(self) -> None:
+        """The next step is the last of every stream that is open then."""
+        self._is_finishing = bool(self._streams)
 
     def _step(self) -> None:
+        number, tally = self._step_number, self._tally
+        tally.steps += 1
+        tally.chunks += len(self._streams)
+        if self._is_finishing:
+            for stream, (first, _) in self._streams.items():
+                stream.write(_stream_end(number - first))
+                tally.completion_tokens += number - first
+            self._streams.clear()
+            self._is_finishing = False
         ended = []
-        for stream, left in self._streams.items():
-            stream.write(left.pop())
-            if len(left) == 1:  # the usage event, [DONE] and the end leave with the finish
-                stream.write(left.pop())
+        for stream, (first, chunks) in self._streams.items():
+            index = number - first
+            stream.write(chunks[index])
+            if index == len(chunks) - 2:  # the usage event, [DONE] and the end leave with the finish
+                stream.write(chunks[-1])
+                tally.completion_tokens += index
                 ended.append(stream)
-        self._tally.steps += 1
-        self._tally.chunks += len(self._streams)
         for stream in ended:
             del self._streams[stream]
-        if self._streams:
+        self._step_number += 1
+        self._is_stepping = bool(self._streams)
+        if self._is_stepping:
             self._due_s += STEP_S
             now_s = self._loop.time()
             if now_s > self._due_s:
-                self._tally.late_steps += 1
+                tally.late_steps += 1
                 self._due_s = now_s
             self._loop.call_at(self._due_s, self._step)
 
@@ -125,6 +147,9 @@ class EngineProtocol(asyncio.Protocol):
         if route != b"POST /v1/chat/completions":
             if route == b"GET /bench/stats":
                 self.write(wire.response(self._tally.as_json()))
+            elif route == b"POST /bench/finish":
+                self._pacer.finish()
+                self.write(wire.response(b"{}"))
             else:
                 self.write(self._answers.get(route) or self._answers[b"*"])
             return
@@ -135,11 +160,11 @@ class EngineProtocol(asyncio.Protocol):
             self.write(self._answers[b"unary"])
             return
         chunks = _stream_chunks(want.chunks)
-        self._tally.completion_tokens += want.chunks - 1
         self.write(self._answers[b"stream"])
         if want.kind == "paced":
             self._pacer.add(self, chunks)
         else:
+            self._tally.completion_tokens += want.chunks - 1
             self._tally.chunks += want.chunks
             for chunk in chunks:
                 self.write(chunk)

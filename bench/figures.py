@@ -1,7 +1,7 @@
 """Pure: the figures of a run, their medians and spreads over rounds, and their ratios to the baseline.
 
-Rules: a figure keeps its unit in its name; every round is kept. A ratio is of medians, both from the same
-run. Must not know how a figure was measured, nor how it is shown.
+Rules: a figure keeps its unit in its name; every round is kept, and so is what failed in it. A ratio is of
+medians, both from the same run. Must not know how a figure was measured, nor how it is shown.
 """
 
 from __future__ import annotations
@@ -9,73 +9,77 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from statistics import median
 
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """A line of the table: which figure, what it says, with how many decimals, and whether a ratio to the
-    baseline means anything.
-    """
-
-    name: str
-    title: str
-    decimals: int = 1
-    ratio: bool = True
-
-
-ROWS = (
-    Row("cpu_us_per_request", "CPU per unstreamed request at full load, us"),
-    Row("cpu_us_per_steady_request", "CPU per unstreamed request at one rate for all, us"),
-    Row("cpu_us_per_burst_stream", "CPU per burst stream of 100 chunks, us", 0),
-    Row("cpu_us_per_paced_chunk", "CPU per paced chunk, us", 2),
-    Row("memory_kib_per_stream", "memory per open stream, KiB"),
-    Row("requests_per_s", "unstreamed requests a second, full load", 0),
-    Row("added_p50_us", "added latency p50, us", 0, ratio=False),
-    Row("added_p99_us", "added latency p99, us", 0, ratio=False),
-    Row("idle_memory_mib", "memory of the tree, no stream open, MiB"),
-)
-"""The table, in the order it is shown."""
-
-CHECKS = (
-    Row("paced_core_share", "paced: share of its core the subject used", 2, ratio=False),
-    Row("paced_pace_share", "paced: share of the engine's steps that arrived in time", 3, ratio=False),
-    Row("paced_events_per_read", "paced: events that reached the client together", 2, ratio=False),
-    Row("steady_requests_per_s", "one rate for all: requests a second", 0, ratio=False),
-    Row("unary_core_share", "full load: share of its core the subject used", 2, ratio=False),
-    Row("unary_engine_share", "full load: share of a core the engine used", 2, ratio=False),
-    Row("paced_engine_share", "paced: share of a core the engine used", 2, ratio=False),
-    Row("unary_others_share", "noise, full load: share of the subject's core others took", 3, ratio=False),
-    Row("burst_others_share", "noise, burst: the same", 3, ratio=False),
-    Row("paced_others_share", "noise, paced: the same", 3, ratio=False),
-)
-"""What tells whether the figures above are to be believed."""
-
 SATURATED_SHARE = 0.9
 BUNCHED_EVENTS = 1.3
 KEPT_PACE_SHARE = 0.97
 """Events that wait for each other are handled together, and a chunk looks cheaper than it is."""
+START, END = "start", "end"
+"""What can fail beside the steps: with the first, all of them have."""
+LOAD_BUSY_SHARE = 0.97
+"""A core with less to spare than this may have kept the subject waiting."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What is in a subject's ledger."""
+
+    calls: int
+    completion_tokens: int
+
+    def plus(self, other: Recorded) -> Recorded:
+        """Both together."""
+        return Recorded(self.calls + other.calls, self.completion_tokens + other.completion_tokens)
+
+    def minus(self, other: Recorded) -> Recorded:
+        """What came after `other`."""
+        return Recorded(self.calls - other.calls, self.completion_tokens - other.completion_tokens)
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """The figures of one start of one subject, by name; `calls` passed through it and `recorded` were in its
-    ledger at the end.
+    """The figures of one start of one subject, by name; `passed` went through it and `recorded` was in its
+    ledger at the end. `failures` says why, by the step (scale.phase_steps) that has no figures.
     """
 
     subject: str
     version: str
     number: int
     figures: dict[str, float]
-    calls: int
-    recorded: int | None
+    passed: Recorded
+    recorded: Recorded | None
+    failures: dict[str, str] = field(default_factory=dict)
 
     @property
-    def disturbed(self) -> bool:
+    def is_whole(self) -> bool:
+        """Whether every stream was read to its end, so that the ledger's tokens must be the engine's."""
+        cut = any(value for name, value in self.figures.items() if name.endswith("_cut_streams"))
+        return not cut and not self.failures
+
+    @property
+    def is_recorded(self) -> bool:
+        """Whether the ledger, if it keeps one, has every call and every token of those read to their end."""
+        if self.recorded is None:
+            return True
+        has_calls = self.recorded.calls == self.passed.calls
+        return has_calls and (
+            not self.is_whole or self.recorded.completion_tokens == self.passed.completion_tokens
+        )
+
+    def disturbed(self, streams: int) -> bool:
         """Whether paced events bunched up although the subject had time left: somebody kept it, or the load,
         waiting.
         """
-        had_time = self.figures.get("paced_core_share", 0.0) < SATURATED_SHARE
-        bunched = self.figures.get("paced_events_per_read", 1.0) > BUNCHED_EVENTS
-        return had_time and (bunched or self.figures.get("paced_pace_share", 1.0) < KEPT_PACE_SHARE)
+        had_time = self.figures.get(f"paced_{streams}_core_share", 0.0) < SATURATED_SHARE
+        bunched = self.figures.get(f"paced_{streams}_events_per_read", 1.0) > BUNCHED_EVENTS
+        kept = self.figures.get(f"paced_{streams}_kept_share", 1.0)
+        return had_time and (bunched or kept < KEPT_PACE_SHARE)
+
+    def load_bound(self, step: str) -> bool:
+        """Whether the load's and the engine's core was busy throughout while the subject had time left: its
+        figures are right, but it could have carried more.
+        """
+        had_time = self.figures.get(f"{step}_core_share", 1.0) < SATURATED_SHARE
+        return had_time and self.figures.get(f"{step}_load_share", 0.0) > LOAD_BUSY_SHARE
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +94,21 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """A whole run: where and when it was, and its rounds."""
+    """A whole run: where and when it was, its rounds, and what each subject does for its money."""
 
     about: dict[str, object]
     baseline: str
     rounds: list[Round] = field(default_factory=list)
+    does: dict[str, str] = field(default_factory=dict)
 
     def subjects(self) -> list[str]:
         return list(dict.fromkeys(each.subject for each in self.rounds))
+
+    def paced_streams(self) -> list[int]:
+        """How many paced streams were held at once, in every step that measured or failed."""
+        names = [name for each in self.rounds for name in (*each.figures, *each.failures)]
+        counts = {int(name.split("_")[1]) for name in names if name.startswith("paced_")}
+        return sorted(counts)
 
     def summary(self, subject: str, figure: str) -> Summary | None:
         """None where no round of `subject` has the figure."""
@@ -107,6 +118,18 @@ class Run:
         base = self._values(self.baseline, figure)
         ratio = median(values) / median(base) if base and median(base) else None
         return Summary(median(values), min(values), max(values), ratio)
+
+    def failed(self, subject: str, step: str) -> int:
+        """In how many rounds of `subject` the step failed."""
+        return sum(
+            each.subject == subject and (step in each.failures or START in each.failures)
+            for each in self.rounds
+        )
+
+    @property
+    def is_good(self) -> bool:
+        """Whether nothing failed, and every ledger is right."""
+        return all(not each.failures and each.is_recorded for each in self.rounds)
 
     def _values(self, subject: str, figure: str) -> list[float]:
         return [

@@ -143,13 +143,15 @@ def memory_bytes(pids: tuple[int, ...]) -> int:
     return kib * 1024
 
 
-def core_busy_s(core: int) -> float:
-    """Seconds that `core` has spent on anything at all, other machines' share (steal) included."""
+def core_busy_s(core: int, *, niced: bool = True) -> float:
+    """Seconds that `core` has spent on anything at all, other machines' share (steal) included; without what
+    is `niced`, which has only what is left.
+    """
     for line in Path("/proc/stat").read_text().splitlines():
         name, *fields = line.split()
         if name == f"cpu{core}":
             user, nice, system, _idle, _iowait, irq, softirq, steal = map(int, fields[:8])
-            return (user + nice + system + irq + softirq + steal) / _TICKS_PER_S
+            return (user + nice * niced + system + irq + softirq + steal) / _TICKS_PER_S
     return 0.0
 
 

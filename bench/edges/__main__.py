@@ -17,7 +17,7 @@ from typing import Final
 from bench.edges.lines import Line, document, markdown
 from bench.processes import priority
 
-MEASUREMENTS: Final = ("streams", "posting", "start", "idle")
+MEASUREMENTS: Final = ("streams", "posting", "prompts", "keys", "workers", "floors", "start", "idle")
 """Each is a module of this package with a function `measure`."""
 
 _RESULTS: Final = Path("bench-results")

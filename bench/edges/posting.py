@@ -210,7 +210,7 @@ async def _populate(session: AsyncSession, data: Path, charged: bool, now_us: in
         for key in keys[::KEYS_OF_A_TENANT]
         for charge in _charges(key, now_us)
     ]
-    exchanged = await leases.exchange(session, holder_id, wishes, (), now_us, 1)
+    exchanged = await leases.exchange(await session.connection(), holder_id, wishes, (), now_us, 1)
     assert all(grant.granted == _LEASED for grant in exchanged.grants)
     return keys, holder_id
 

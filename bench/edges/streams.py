@@ -25,10 +25,13 @@ from bench.edges.lines import Line
 from bench.edges.slow_client import Seen, SlowLoad, hold_slow_streams
 from bench.edges.slow_engine import FINISH, raise_descriptor_limit, request
 from bench.figures import percentile
-from bench.meter import Meter
+from bench.meter import Meter, Pids
 from bench.processes import Cores, choose_cores, memory_bytes, on_core, pin, prefer_sessions, tree
-from bench.subjects import SUBJECTS
+from bench.subjects import Subject
+from bench.subjects.metergate import Metergate
+from bench.subjects.nginx import Nginx
 
+SUBJECTS: Final[tuple[type[Subject], ...]] = (Nginx, Metergate)
 STREAMS: Final = 10_000
 WINDOW_S: Final = 15.0
 ROUNDS: Final = 2
@@ -52,28 +55,30 @@ def measure(*, rounds: int = ROUNDS, streams: int = STREAMS, window_s: float = W
     def note(name: str, value: float) -> None:
         found.setdefault(name, []).append(value)
 
-    with _engine(cores.engine) as (url, engine_pid):
+    with slow_engine(cores.engine) as (url, engine_pid):
         for _ in range(rounds):
-            direct = _hold(url, "", url, Meter(engine_pid, engine_pid, cores.subject), streams, window_s)
+            direct = _hold(url, "", url, Meter(Pids(engine_pid, engine_pid), cores), streams, window_s)
             _note_delays(note, "direct", direct)
-            for name in SUBJECTS:
-                _measure_subject(note, name, url, engine_pid, cores, streams, window_s)
+            for make in SUBJECTS:
+                measure_subject(note, make, url, engine_pid, cores, streams, window_s)
     return _lines(found, streams)
 
 
-def _measure_subject(
-    note: Note, name: str, url: str, engine_pid: int, cores: Cores, streams: int, window_s: float
+def measure_subject(
+    note: Note, make: type[Subject], url: str, engine_pid: int, cores: Cores, streams: int, window_s: float
 ) -> None:
+    """Holds the streams through one subject, and notes what was found under its name."""
     with tempfile.TemporaryDirectory(prefix="metergate-bench-") as folder:
-        subject = SUBJECTS[name](url, Path(folder), cores.subject)
+        subject = make(url, Path(folder), cores.subject)
         try:
             subject.start()
             prefer_sessions(tree(subject.pid))
-            _hold(url, subject.key, subject.url, Meter(subject.pid, engine_pid, cores.subject), 64, 0.1)
-            meter = Meter(subject.pid, engine_pid, cores.subject)
+            pids = Pids(subject.pid, engine_pid)
+            _hold(url, subject.key, subject.url, Meter(pids, cores), 64, 0.1)
+            meter = Meter(pids, cores)
             idle_bytes = memory_bytes(tree(subject.pid))
             held: list[int] = []
-            before = subject.recorded_calls()
+            before = subject.recorded()
             seen = _hold(
                 url,
                 subject.key,
@@ -83,11 +88,12 @@ def _measure_subject(
                 window_s,
                 at_end=lambda: held.append(memory_bytes(tree(subject.pid))),
             )
-            after = subject.recorded_calls()
-            if before is not None and after is not None and after - before != streams:
-                raise BrokenStream(f"{after - before} rows in the ledger for {streams} streams")
+            after = subject.recorded()
+            if before is not None and after is not None and after.calls - before.calls != streams:
+                raise BrokenStream(f"{after.calls - before.calls} rows in the ledger for {streams} streams")
         finally:
             subject.stop()
+    name = make.name
     _note_delays(note, name, seen)
     note(f"{name}_cpu_us", meter.cpu_us / len(seen.delays_ns))
     note(f"{name}_core", meter.core_share)
@@ -138,7 +144,8 @@ def _hold(
 
 
 @contextmanager
-def _engine(core: int) -> Iterator[tuple[str, int]]:
+def slow_engine(core: int) -> Iterator[tuple[str, int]]:
+    """The engine of slow streams: its URL and its process."""
     command = [sys.executable, "-m", "bench.edges.slow_engine"]
     with on_core(core):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=_REPOSITORY)
@@ -156,8 +163,8 @@ def _lines(found: dict[str, list[float]], streams: int) -> list[Line]:
 
     all_open = Line("streams", "open", "open at once, each to its end", (float(streams),), at_least=STREAMS)
     lines = [all_open]
-    for who in ("direct", *SUBJECTS):
-        is_ours = who == "metergate"
+    for who in ("direct", *(make.name for make in SUBJECTS)):
+        is_ours = who == Metergate.name
         lines += [
             line(f"{who}_p50_ms", f"{who}: delay of a chunk p50, ms"),
             line(f"{who}_p99_ms", f"{who}: p99, ms", at_most=DELAY_P99_MS_MAX if is_ours else None),

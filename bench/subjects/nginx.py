@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
+from bench.figures import Recorded
 from bench.subjects.launch import accepts, await_up, end, free_port, launch
 
 _CONFIG = """\
@@ -41,6 +43,7 @@ http {{
       proxy_set_header Connection "";
       proxy_buffering off;
       proxy_read_timeout 300s;
+      {more}
     }}
   }}
 }}
@@ -51,7 +54,11 @@ class Nginx:
     """nginx from the PATH."""
 
     name = "nginx"
+    does = "passes bytes: no keys, no limits, no metering, no access log"
     usage_event = True
+    database_pid = None
+    headers: Mapping[str, str] = {}
+    more = ""  # of its configuration, where a call is passed on
     key = "sk-mg-" + "0" * 49  # what the others check, this one only carries
 
     def __init__(self, engine_url: str, folder: Path, core: int) -> None:
@@ -72,8 +79,13 @@ class Nginx:
         assert binary
         said = subprocess.run([binary, "-v"], capture_output=True, text=True, check=True).stderr
         self.version = said.strip().rpartition("/")[2]
+        self._folder.chmod(
+            0o711
+        )  # where we are root its worker is somebody else, and keeps long bodies there
         config, log = self._folder / "nginx.conf", self._folder / "nginx.log"
-        config.write_text(_CONFIG.format(folder=self._folder, engine=self._engine, port=self._port))
+        config.write_text(
+            _CONFIG.format(folder=self._folder, engine=self._engine, port=self._port, more=self.more)
+        )
         command = [binary, "-c", str(config), "-e", str(self._folder / "error.log")]
         self._process = launch(command, core=self._core, log=log)
         await_up(self._process, lambda: accepts(self._port), log=log, within_s=10)
@@ -83,7 +95,7 @@ class Nginx:
         assert self._process
         return self._process.pid
 
-    def recorded_calls(self) -> int | None:
+    def recorded(self) -> Recorded | None:
         return None
 
     def stop(self) -> None:

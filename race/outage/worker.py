@@ -257,7 +257,8 @@ def say(**words: Any) -> None:
 
 async def told() -> str:
     """The next line from there."""
-    return (await asyncio.to_thread(sys.stdin.readline)).strip()
+    line: str = await asyncio.to_thread(sys.stdin.readline)
+    return line.strip()
 
 
 async def _run(plan: dict[str, Any]) -> None:

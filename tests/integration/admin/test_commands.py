@@ -16,6 +16,7 @@ from ledger.database import Database
 from ledger.permissions import Scope
 from ledger.posting import post
 from ledger.terms import Terms
+from proxy.capacity import FILES_ENOUGH, files_max
 from tests.records import a_record
 
 from .conftest import Cli, environment
@@ -177,6 +178,8 @@ def test_doctor_finds_what_is_wrong_and_says_so_with_its_status(cli: Cli) -> Non
     assert findings["database"]["state"] == "ok"
     assert findings["engine"]["state"] == "wrong"
     assert "127.0.0.1:9" in findings["engine"]["detail"]
+    are_enough = files_max() >= FILES_ENOUGH
+    assert findings["open files"]["state"] == ("ok" if are_enough else "warning")
 
 
 def test_help_imports_nothing_heavy(tmp_path: Path) -> None:

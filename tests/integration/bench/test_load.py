@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from urllib.parse import urlsplit
+from typing import Any
 
 import pytest
 
 from bench import wire
-from bench.client import BrokenStream, hold_streams, run_streams
+from bench.client import Arrived, BrokenStream, hold_streams, run_streams
 from bench.closed_loop import Caller, latencies_us
+from bench.engine_process import Engine
 from bench.processes import choose_cores, cpu_s, memory_bytes, tree
-from bench.rounds import Engine
 
 
 @pytest.fixture
@@ -21,20 +21,14 @@ def engine() -> Iterator[Engine]:
     engine.stop()
 
 
-def _address(engine: Engine) -> tuple[str, int]:
-    parts = urlsplit(engine.url)
-    assert parts.hostname and parts.port
-    return parts.hostname, parts.port
-
-
 def _request(want: wire.Wanted) -> bytes:
-    return wire.request(want, key="sk-mg-test", host="engine")
+    return wire.request(want, host="engine", headers={"Authorization": "Bearer sk-mg-test"})
 
 
 async def test_bursts_arrive_whole(engine: Engine) -> None:
     """Streams that run one after another on a connection must not borrow each other's events."""
     arrived = await run_streams(
-        *_address(engine),
+        *engine.address,
         _request(wire.Wanted("burst", 20)),
         streams=30,
         connections=4,
@@ -42,31 +36,79 @@ async def test_bursts_arrive_whole(engine: Engine) -> None:
         limit_s=20,
     )
     assert arrived.chunks == 30 * wire.events_of(20, usage_event=True)
-    assert engine.calls() == 30
+    assert engine.tally().passed.calls == 30
 
 
-async def test_paced_streams_have_a_steady_window(engine: Engine) -> None:
-    """Set-up and settling must not leak into the cost of a chunk."""
-    moments: list[str] = []
-    arrived = await hold_streams(
-        *_address(engine),
-        _request(wire.Wanted("paced", 50)),
-        streams=10,
-        events_per_stream=wire.events_of(50, usage_event=True),
-        window_s=0.2,
+async def test_streams_begin_no_more_after_their_time(engine: Engine) -> None:
+    """A phase of a slow subject must end, and with whole streams."""
+    arrived = await run_streams(
+        *engine.address,
+        _request(wire.Wanted("burst", 20)),
+        streams=1_000_000,
+        connections=4,
+        events_per_stream=wire.events_of(20, usage_event=True),
         limit_s=20,
+        duration_s=0.1,
+    )
+    assert 0 < arrived.streams < 1_000_000
+    assert arrived.chunks == arrived.streams * wire.events_of(20, usage_event=True)
+
+
+async def _hold(engine: Engine, request: bytes, **changed: Any) -> Arrived:
+    def nothing() -> None: ...
+
+    settings: dict[str, Any] = {
+        "streams": 10,
+        "window_s": 0.2,
+        "opens_within_s": 10,
+        "ends_within_s": 10,
+        "finish": engine.finish,
+        "at_window_start": nothing,
+        "at_window_end": nothing,
+    }
+    return await hold_streams(*engine.address, request, **(settings | changed))
+
+
+async def test_paced_streams_have_a_steady_window_and_end_whole(engine: Engine) -> None:
+    """Set-up and settling must not leak into a chunk's cost, and every event must arrive."""
+    moments: list[str] = []
+    before = engine.tally()
+    arrived = await _hold(
+        engine,
+        _request(wire.Wanted("paced", 3000)),
         at_window_start=lambda: moments.append("start"),
         at_window_end=lambda: moments.append("end"),
     )
+    after = engine.tally()
     assert moments == ["start", "end"]
-    assert 0 < arrived.chunks < 10 * 50
+    assert arrived.chunks < arrived.events
+    assert arrived.cut == 0
+    chunks = after.chunks - before.chunks
+    assert arrived.events == chunks + 10 * wire.events_of(0, usage_event=True)
+    # Each event but the first of a stream is a token.
+    assert after.passed.completion_tokens == chunks - 10
+
+
+async def test_streams_that_do_not_end_are_cut_and_counted(engine: Engine) -> None:
+    """A subject that lags behind must not hold the run up, nor pass for one that delivered."""
+
+    async def never() -> None: ...
+
+    arrived = await _hold(engine, _request(wire.Wanted("paced", 3000)), finish=never, ends_within_s=0.1)
+    assert arrived.cut == 10
+
+
+async def test_a_stream_that_ends_by_itself_fails_the_phase(engine: Engine) -> None:
+    """A subject that ends streams early would have less to do."""
+    with pytest.raises(BrokenStream, match="ended before it was told to"):
+        await _hold(engine, _request(wire.Wanted("paced", 25)), window_s=5)
 
 
 async def test_a_stream_short_of_an_event_fails_the_run(engine: Engine) -> None:
     """A subject that drops events would look fast."""
     with pytest.raises(BrokenStream, match="after 7 events, not 8"):
         await run_streams(
-            *_address(engine),
+            *engine.address,
             _request(wire.Wanted("burst", 5)),
             streams=2,
             connections=1,
@@ -79,16 +121,14 @@ async def test_an_error_answer_fails_the_run(engine: Engine) -> None:
     """A subject that refuses calls would look faster still."""
     request = _request(wire.Wanted("burst", 5)).replace(wire.CHAT_PATH.encode(), b"/v1/elsewhere")
     with pytest.raises(BrokenStream, match="refused"):
-        await run_streams(
-            *_address(engine), request, streams=1, connections=1, events_per_stream=7, limit_s=20
-        )
+        await run_streams(*engine.address, request, streams=1, connections=1, events_per_stream=7, limit_s=20)
 
 
 def test_latencies_are_taken_in_pairs(engine: Engine) -> None:
     """One caller ahead of the other would see another machine."""
-    callers = [Caller(*_address(engine), _request(wire.Wanted("unary", 24))) for _ in range(2)]
-    direct, through = latencies_us(*callers, calls=20, unmeasured=5)
-    assert (len(direct), len(through), engine.calls()) == (20, 20, 50)
+    callers = [Caller(*engine.address, _request(wire.Wanted("unary", 24))) for _ in range(2)]
+    direct, through = latencies_us(*callers, calls=20, unmeasured=5, limit_s=10)
+    assert (len(direct), len(through), engine.tally().passed.calls) == (20, 20, 50)
     for caller in callers:
         caller.close()
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from bench import wire
 from bench.client import BrokenStream
+from bench.edges import prompts
 from bench.edges.lines import Line
 from bench.edges.slow_client import StreamReader
 from bench.edges.slow_engine import _rendered
+from bench.edges.workers import Carried
 
 
 def _stream(*numbers: int) -> bytes:
@@ -35,3 +38,18 @@ def test_a_line_holds_its_median_against_its_aim() -> None:
     assert Line("a", "b", "c", (1.0, 9.0, 2.0), at_most=2).is_met is True
     assert Line("a", "b", "c", (1.0, 9.0, 2.0), at_least=3).is_met is False
     assert Line("a", "b", "c", (1.0,)).is_met is None
+
+
+def test_what_the_load_took_is_no_loss_of_the_workers() -> None:
+    """On two cores the load runs on one of theirs: what it and others used was not to be had, idling was."""
+    alone = Carried(1000, ours=0.9, load=0.8, others=0.0, workers=(0.9,), cores=1)
+    both = Carried(1400, ours=1.2, load=0.5, others=0.1, workers=(0.6, 0.6), cores=2)
+    assert alone.per_core == pytest.approx(1000)
+    assert both.per_core == pytest.approx(1000)
+
+
+def test_a_long_prompt_is_as_long_as_it_says_and_is_found_by_the_engine() -> None:
+    """The engine looks for its marker, and what it does not find it answers as something else."""
+    body = prompts.body()
+    assert abs(len(body) - prompts.PROMPT_BYTES) < 1000
+    assert wire.wanted(body) == wire.Wanted("unary", wire.UNARY_TOKENS)

@@ -27,8 +27,11 @@ def test_a_body_of_someone_else_wants_nothing() -> None:
 
 def test_a_request_announces_its_body_exactly() -> None:
     """A wrong Content-Length would leave bytes that spoil the next call on the connection."""
-    head, _, body = wire.request(wire.Wanted("unary", 24), key="sk", host="h:1").partition(b"\r\n\r\n")
+    head, _, body = wire.request(wire.Wanted("unary", 24), host="h:1", headers={"X-Y": "z"}).partition(
+        b"\r\n\r\n"
+    )
     assert f"Content-Length: {len(body)}".encode() in head
+    assert b"\r\nX-Y: z" in head
 
 
 def test_every_event_carries_running_usage() -> None:
@@ -43,3 +46,8 @@ def test_every_event_carries_running_usage() -> None:
 def test_the_finish_is_on_the_last_chunk_only() -> None:
     *events, _ = wire.stream_chunks(5)
     assert [b'"finish_reason":"length"' in event for event in events] == [False] * 4 + [True]
+
+
+def test_a_stream_told_to_finish_ends_as_one_that_was_that_long() -> None:
+    """A finish with other usage than its chunks had would be billed wrongly, and blamed on the subject."""
+    assert wire.stream_end(4) == b"".join(wire.stream_chunks(5)[-2:])
