@@ -72,6 +72,11 @@ class Phases:
         """Caches, connections and code paths are what they are after a first second of work, and what goes
         on after a start has come to its end.
         """
+        first = Caller(*self._address, self._request(_UNARY))
+        try:
+            first.call_us()  # some import what a call takes when it comes
+        finally:
+            first.close()
         self._drive(1)
         self._run_bursts(0.3)
         self.keeps_ledger = self._subject.recorded() is not None
