@@ -19,7 +19,7 @@ class Caller:
     """One keep-alive connection that makes one unstreamed call after another."""
 
     def __init__(self, host: str, port: int, request: bytes) -> None:
-        self._socket = socket.create_connection((host, port), timeout=10)
+        self._socket = socket.create_connection((host, port), timeout=30)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._request = request
 

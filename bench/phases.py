@@ -30,6 +30,11 @@ Figures = dict[str, float]
 _UNARY = wire.Wanted("unary", wire.UNARY_TOKENS)
 _UNMEASURED_CALLS = 50
 _RESTS_WITHIN_S = 15.0
+_LOOK_AGAIN_S = 0.5
+_RESTING_SHARE = 0.05
+"""Of a core: less than that is no work left over. The kernel counts in hundredths of a second."""
+_STARTED_STILL_S = 1.0
+"""A part of a subject that begins its own work late must not do so within a step."""
 _PACED_CHUNKS_MAX = 3000
 """A minute's: no step holds its streams that long."""
 
@@ -46,6 +51,7 @@ class Phases:
         self._address = _address(subject.url)
         self._full_load_per_s = 0.0
         self._idle_bytes = 0
+        self._started_s = time.monotonic()
         self.direct = Recorded(0, 0)
         self.keeps_ledger = False
 
@@ -63,10 +69,19 @@ class Phases:
         return steps[step]()
 
     def warm_up(self) -> None:
-        """Caches, connections and code paths are what they are after a first second of work."""
+        """Caches, connections and code paths are what they are after a first second of work, and what goes
+        on after a start has come to its end.
+        """
+        first = Caller(*self._address, self._request(_UNARY))
+        try:
+            first.call_us()  # some import what a call takes when it comes
+        finally:
+            first.close()
         self._drive(1)
         self._run_bursts(0.3)
         self.keeps_ledger = self._subject.recorded() is not None
+        time.sleep(max(0.0, self._started_s + self._subject.starts_late_s - time.monotonic()))
+        self.rest(_STARTED_STILL_S)
         self._idle_bytes = memory_bytes(tree(self._subject.pid))
 
     def _unary(self) -> Figures:
@@ -185,14 +200,18 @@ class Phases:
             named["idle_memory_mib"] = self._idle_bytes / 1024**2
         return named
 
-    def rest(self) -> None:
-        """Lets a subject that lags behind come to rest, so that the next step is not charged for this one."""
+    def rest(self, still_s: float = 0.5) -> None:
+        """Lets a subject that is still at work come to rest, so that the next step is not charged for that:
+        returns once it has been still for so long, or at the latest in a quarter of a minute.
+        """
         until_s = time.monotonic() + _RESTS_WITHIN_S
-        while time.monotonic() < until_s:
-            before_s = cpu_s(tree(self._subject.pid))
-            time.sleep(0.5)
-            if cpu_s(tree(self._subject.pid)) - before_s < 0.05:
-                return
+        still_since_s, before_s = time.monotonic(), cpu_s(tree(self._subject.pid))
+        while time.monotonic() < min(until_s, still_since_s + still_s):
+            time.sleep(_LOOK_AGAIN_S)
+            used_s = cpu_s(tree(self._subject.pid))
+            if used_s - before_s > _RESTING_SHARE * _LOOK_AGAIN_S:
+                still_since_s = time.monotonic()
+            before_s = used_s
 
     def _check_whole(self, arrived: Arrived, before: Tally) -> None:
         """Nothing of what the engine sent may be lost on the way, or come twice."""

@@ -28,6 +28,7 @@ from bench.engine_process import Engine
 from bench.phases import Phases
 from bench.processes import choose_cores, on_core, pin, tree
 from bench.scale import FULL, PHASES, phase_steps
+from bench.subjects.launch import SubjectFailed
 from bench.subjects.metergate import Metergate
 from bench.wrk import CallsFailed
 
@@ -80,8 +81,13 @@ def main() -> int:
     asked.save.mkdir(parents=True, exist_ok=True)
     name = asked.save / f"profile-{asked.phase}-{datetime.now(UTC):%Y-%m-%dT%H%M%S}"
     Profiled.raw = name.with_suffix(".stacks").absolute()
-    _run(asked)
-    found = stacks.read(Profiled.raw.read_text().splitlines(), without=_START)
+    try:
+        _run(asked)
+        lines = Profiled.raw.read_text().splitlines()
+    except (SubjectFailed, FileNotFoundError) as failure:
+        print(f"bench: py-spy could not profile metergate here: {failure}", file=sys.stderr)
+        return 1
+    found = stacks.read(lines, without=_START)
     title = f"metergate, {asked.phase}, {datetime.now(UTC):%Y-%m-%d}"
     said = f"# {title}\n\n{stacks.table(found)}"
     name.with_suffix(".md").write_text(said)

@@ -96,7 +96,7 @@ def _round(
                 version = subject.version
                 at_work = Phases(subject, engine, cores, scale, folder)
                 at_work.warm_up()
-                left = _measure(at_work, left, figures, failures)
+                left = measure(at_work, left, figures, failures)
                 recorded = subject.recorded()
                 direct = direct.plus(at_work.direct)
     except _FAILURES as failure:
@@ -106,7 +106,7 @@ def _round(
     return Round(make.name, version, number, figures, passed, recorded, failures)
 
 
-def _measure(
+def measure(
     at_work: Phases, steps: list[str], figures: dict[str, float], failures: dict[str, str]
 ) -> list[str]:
     """Runs the steps; returns those that are left for a fresh start, where one without a ledger has failed:

@@ -29,6 +29,7 @@ class Peer:
     version: str
     program: str  # within its installed folder; what is missing when it is not installed
     usage_event = True
+    starts_late_s = 0.0
     key = KEY
     headers: Mapping[str, str] = {}
     database_pid = None

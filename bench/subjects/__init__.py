@@ -20,6 +20,7 @@ class Subject(Protocol):
     name: str
     does: str  # of keys, limits and metering, in a few words
     usage_event: bool  # whether a client that did not ask for usage is sent the usage-only event
+    starts_late_s: float  # until when after it answers it may begin what it puts off at its start
     version: str
     url: str
     key: str

@@ -56,6 +56,7 @@ class Nginx:
     name = "nginx"
     does = "passes bytes: no keys, no limits, no metering, no access log"
     usage_event = True
+    starts_late_s = 0.0
     database_pid = None
     headers: Mapping[str, str] = {}
     more = ""  # of its configuration, where a call is passed on

@@ -68,6 +68,18 @@ def test_a_ledger_that_is_wrong_is_shouted(recorded: Recorded) -> None:
     assert not run.is_good
 
 
+def test_calls_that_a_failed_step_gave_up_are_told_apart_and_the_run_is_not_good() -> None:
+    """Who leaves before the first byte may have no row; a row too many stays a fault whatever failed."""
+    run = _run()
+    run.rounds.append(
+        _round("metergate", 4, {}, failures={"paced_2000": "not open"}, recorded=Recorded(9, 0))
+    )
+    assert "9 rows for 10 calls, 0 tokens of 240: not judged" in markdown(run)
+    assert not run.is_good
+    run.rounds[-1] = replace(run.rounds[-1], recorded=Recorded(11, 240))
+    assert "**CALLS OR TOKENS MISSING, OR TOO MANY**" in markdown(run)
+
+
 def test_tokens_of_streams_that_were_cut_are_not_judged() -> None:
     """The engine made tokens that nobody read; their calls must be there all the same."""
     cut = {"paced_128_cut_streams": 3.0}
