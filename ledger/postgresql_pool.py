@@ -71,7 +71,7 @@ class PostgresqlPool:
             self._idle.append(connection)
 
     async def _open(self) -> Any:
-        import asyncpg  # type: ignore[import-untyped] # noqa: PLC0415 - SQLite does without
+        import asyncpg  # noqa: PLC0415 - SQLite does without
 
         return await asyncpg.connect(
             **self._connect,

@@ -47,6 +47,7 @@ class _Floor:
     does = "passes calls on, and does nothing else"
     version = ""
     usage_event = True
+    starts_late_s = 0.0
     headers: Mapping[str, str] = {}
     key = Nginx.key
     database_pid = None
