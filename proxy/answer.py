@@ -13,14 +13,14 @@ from proxy.errors import ApiError
 
 Message = MutableMapping[str, Any]
 DIRECT_LINE: Final = "metergate.direct_line"
-"""The ASGI extension that `proxy.server` offers: no other server runs this application."""
+"""The ASGI extension that our server offers: no other server runs this application."""
 
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Coroutine[Any, Any, None]]
 
 
 class Line(Protocol):
-    """What the server offers as DIRECT_LINE; see `proxy.server.DirectLine`."""
+    """What the server offers as DIRECT_LINE; see `proxy.line.DirectLine`."""
 
     def body(self) -> bytes | None: ...
     def on_gone(self, then: Callable[[], None]) -> None: ...

@@ -7,7 +7,7 @@ import pytest
 from uvicorn.protocols.http.flow_control import FlowControl
 
 from proxy.bell import Bell
-from proxy.server import CorkedTransport, DirectLine
+from proxy.line import CorkedTransport, DirectLine
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-length: 4\r\n\r\n"
 
