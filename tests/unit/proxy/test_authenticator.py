@@ -80,7 +80,9 @@ async def until(look: Callable[[], bool]) -> None:
 
 
 @pytest.mark.parametrize(
-    "secret", [b"", b"sk-mg-", b"sk-mg-" + b"a" * 49, b"\xff" * 55, keys.mint()[:-1].encode(), b"x" * 100_000]
+    "secret",
+    [b"", b"sk-mg-", b"sk-mg-" + b"a" * 49, b"\xff" * 55, keys.mint()[:-1].encode(), b"x" * 100_000],
+    ids=["empty", "prefix", "wrong", "bytes", "cut", "long"],
 )
 def test_a_malformed_secret_is_refused_without_a_question(
     authenticator: Authenticator, secret: bytes
