@@ -94,8 +94,21 @@ def on_core(core: int) -> Iterator[None]:
     """What is started inside runs on `core`, as do its children; this process itself comes back to where it
     was.
     """
+    with _on({core}):
+        yield
+
+
+@contextmanager
+def on_all_cores() -> Iterator[None]:
+    """The same, on any core: for what is measured as its user has it."""
+    with _on(set(range(os.cpu_count() or 1))):
+        yield
+
+
+@contextmanager
+def _on(cores: set[int]) -> Iterator[None]:
     before = os.sched_getaffinity(0)
-    pin(core)
+    os.sched_setaffinity(0, cores)
     try:
         yield
     finally:

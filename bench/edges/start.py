@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.edges.lines import Line
-from bench.processes import cpu_s, tree
+from bench.processes import cpu_s, on_all_cores, tree
 from bench.subjects.launch import free_port
 
 STARTS: Final = 7
@@ -74,7 +74,7 @@ def running(folder: Path) -> Iterator[int]:
     for option in ("--port", "--admin-port", "--metrics-port"):
         command += [option, str(free_port())]
     log = folder / "up.log"
-    with log.open("wb") as output:
+    with log.open("wb") as output, on_all_cores():
         process = subprocess.Popen(
             command,
             stdin=subprocess.DEVNULL,
