@@ -19,6 +19,7 @@ from admin.worker import BackgroundWorker
 from ledger import lifeline, secret_check
 from ledger.direct_database import DirectDatabase
 from ledger.errors import DatabaseFault
+from ledger.pause import pause
 
 DRAIN_SECONDS = 5
 """A control plane request is short: what takes longer is cut."""
@@ -50,9 +51,7 @@ class Server(uvicorn.Server):
     async def main_loop(self) -> None:
         """Until it is to stop; once a second for the date of answers."""
         while not await self.on_tick(0):
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(TICK_SECONDS):
-                    await self._told.wait()
+            await pause(TICK_SECONDS, self._told)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Starts, then tells the supervisor."""

@@ -37,6 +37,7 @@ from ledger.journal.segments import (
     segment_path,
     write_cursor,
 )
+from ledger.pause import pause
 from ledger.posting import BATCH_RECORDS_MAX, NOTHING_POSTED, PostResult, post
 from ledger.record import CallRecord, Entry
 from ledger.terms import Terms
@@ -166,7 +167,7 @@ class Poster:
                 if result.inserted + result.duplicates >= BATCH_RECORDS_MAX:
                     continue
             is_calm = backoff_s == POLL_S and time.monotonic() > self._calm_at
-            await _pause(stopping, CALM_POLL_S if is_calm else backoff_s)
+            await pause(CALM_POLL_S if is_calm else backoff_s, stopping)
         try:
             await asyncio.wait_for(self.drain(), DRAIN_S_MAX)
         except (DatabaseFault, OSError) as fault:  # TimeoutError is one
@@ -298,7 +299,7 @@ async def run(
     if not lock.take():
         logger.warning("another poster is at work in %s: waiting for its end", data_dir)
         while not lock.take():
-            await _pause(stopping, 1.0)
+            await pause(1.0, stopping)
             if stopping.is_set():
                 return
     poster = Poster(database, data_dir, Terms(currency), on_recovered=on_recovered, keep_s=keep_s)
@@ -312,15 +313,6 @@ async def run(
     finally:
         poster.close()
         lock.release()
-
-
-async def _pause(stopping: asyncio.Event, seconds: float) -> None:
-    """Wait, but not past the wish to stop."""
-    try:
-        async with asyncio.timeout(seconds):  # no task is made for it: this happens ten times a second
-            await stopping.wait()
-    except TimeoutError:
-        return
 
 
 if __name__ == "__main__":

@@ -21,7 +21,6 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from typing import Final
 from weakref import WeakValueDictionary
 
@@ -31,6 +30,7 @@ from ledger.errors import DatabaseFault, JournalFault
 from ledger.lease_terms import BalanceKey, Return, Wish
 from ledger.leases import HolderUnknown
 from ledger.limits import Limit, LimitNature
+from ledger.pause import pause
 from proxy.allowances import TICK_US, Account
 
 PATIENCE_SECONDS: Final = 5.0
@@ -352,9 +352,7 @@ class LeaseDesk:
         while True:
             if not (self._active or self._begun_us or self._failed_until_us):  # a heartbeat, at the most
                 self._watching.clear()
-                with suppress(TimeoutError):
-                    async with asyncio.timeout(CALM_TICK_S):
-                        await self._watching.wait()
+                await pause(CALM_TICK_S, self._watching)
             await asyncio.sleep(TICK_US / 1e6)
             self._tick()
 

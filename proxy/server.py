@@ -15,13 +15,13 @@ import logging
 import signal
 import socket
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from types import FrameType
 from typing import Any, Final, cast
 
 import uvicorn
 
 from ledger import lifeline
+from ledger.pause import pause
 from proxy.connection import STALL_SECONDS, BoundedProtocol
 
 CUT_SECONDS: Final = 10.0
@@ -87,9 +87,7 @@ class Server(uvicorn.Server):
         second.
         """
         while not await self.on_tick(0):
-            with suppress(TimeoutError):
-                async with asyncio.timeout(TICK_SECONDS):
-                    await self._told.wait()
+            await pause(TICK_SECONDS, self._told)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """A signal: a clean stop ends with exit status 0, so nothing is raised again."""
@@ -107,8 +105,7 @@ class Server(uvicorn.Server):
             task.cancel()
 
     async def _close_idle(self) -> None:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._hurry.wait(), min(LINGER_SECONDS, self._drain_seconds))
+        await pause(min(LINGER_SECONDS, self._drain_seconds), self._hurry)
         for connection in list(self.server_state.connections):
             cast(BoundedProtocol, connection).close_idle()
 

@@ -7,11 +7,11 @@ with a hung process) and accept again on the same port.
 import asyncio
 import os
 import socket
-from contextlib import suppress
 from types import FrameType
 
 import uvicorn
 
+from ledger.pause import pause
 from proxy.simulator.app import Simulator
 
 KEEP_ALIVE_S = 5  # vLLM's own
@@ -62,9 +62,7 @@ class SimulatorServer(uvicorn.Server):
         second.
         """
         while not await self.on_tick(0):
-            with suppress(TimeoutError):
-                async with asyncio.timeout(TICK_S):
-                    await self._told.wait()
+            await pause(TICK_S, self._told)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         self._loop = asyncio.get_running_loop()
