@@ -12,7 +12,7 @@ from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
 from admin.errors import Unauthenticated
-from ledger import keys, tenancy
+from ledger import admin_keys, keys
 from ledger.database import Database
 from ledger.tables.tenancy import AdminKey
 
@@ -41,7 +41,7 @@ Here = Annotated[Plane, Depends(plane_of)]
 bearer = HTTPBearer(auto_error=False, scheme_name="AdminKey", description="An admin key, sk-admin-...")
 
 
-async def operator(
+async def admin_key(
     plane: Here, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
 ) -> AdminKey:
     """The admin key of this request. Raises Unauthenticated."""
@@ -58,10 +58,10 @@ async def operator(
         raise Unauthenticated("Incorrect admin key provided.")
     digest = keys.digest(plane.pepper, secret)
     async with plane.database.read() as session:
-        found = await tenancy.find_admin_key(session, digest, plane.now_us())
+        found = await admin_keys.find_admin_key(session, digest, plane.now_us())
     if found is None:
         raise Unauthenticated("Incorrect admin key provided.")
     return found
 
 
-Operator = Annotated[AdminKey, Depends(operator)]
+Key = Annotated[AdminKey, Depends(admin_key)]

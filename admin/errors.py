@@ -17,6 +17,7 @@ from ledger.errors import (
     AlreadyExists,
     DatabaseFault,
     DatabaseUnavailable,
+    Denied,
     LedgerError,
     NotFound,
     PostingLate,
@@ -79,6 +80,8 @@ async def _ledger(_: Request, fault: Exception) -> JSONResponse:
     match fault:
         case NotFound():
             return answer(404, str(fault), code="not_found")
+        case Denied():
+            return answer(403, str(fault), code="insufficient_permissions")
         case AlreadyExists():
             return answer(409, str(fault), code="already_exists")
         case Refused():

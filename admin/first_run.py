@@ -9,7 +9,7 @@ two URLs up to date.
 from pathlib import Path
 
 from admin.first_run_file import FILE_NAME, FirstRun, draft_of, keep_urls, read, sync_folder, write
-from ledger import keys, tenancy
+from ledger import admin_keys, keys, tenancy
 from ledger.database import Database
 
 
@@ -29,7 +29,7 @@ async def ensure(
             project = await tenancy.create_project(session, tenant.id, "First project", now_us)
             await session.flush()
             _, api_key = await tenancy.create_api_key(session, pepper, project.id, "First key", now_us)
-            _, admin_key = await tenancy.create_admin_key(session, pepper, "Operator", now_us)
+            _, admin_key = await admin_keys.create_admin_key(session, pepper, "Operator", now_us)
             made = FirstRun(api_key, admin_key, tenant.id, project.id, base_url, admin_url)
             write(draft, made)
         draft.replace(path)
@@ -39,7 +39,7 @@ async def ensure(
     if interrupted is not None:
         digest = keys.digest(pepper, interrupted.admin_key)
         async with database.read() as session:
-            made = interrupted if await tenancy.find_admin_key(session, digest, now_us) else None
+            made = interrupted if await admin_keys.find_admin_key(session, digest, now_us) else None
         if made is not None:
             draft.replace(path)
     draft.unlink(missing_ok=True)

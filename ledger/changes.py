@@ -36,10 +36,17 @@ class Change(NamedTuple):
 async def append(session: "AsyncSession", kind: str, subject_id: str, now_us: int) -> None:
     """Say that `subject_id` changed, behind what the session has made so far."""
     await session.flush()
+    await lock(session)
+    await _APPEND.change(await session.connection(), [(now_us, kind, subject_id)])
+
+
+async def lock(session: "AsyncSession") -> None:
+    """Let nobody else append until this transaction ends. The audit log is chained under the same lock: with
+    two, transactions that take them in different orders would wait for each other.
+    """
     connection = await session.connection()
     if connection.dialect.name == "postgresql":
         await connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock({APPEND_LOCK})")
-    await _APPEND.change(connection, [(now_us, kind, subject_id)])
 
 
 async def latest(connection: Connection) -> int:

@@ -4,6 +4,7 @@
     ├── NotFound             the id names nothing
     ├── AlreadyExists        the name or id is taken
     ├── Refused              an argument or a state does not allow it
+    ├── Denied               who asks may not, and is told which permission is missing
     ├── SettingsRefused      settings that cannot be started with, one line for each
     ├── SecretChanged        the secret is not the one that the ledger's keys were made with
     ├── DatabaseFault
@@ -42,6 +43,18 @@ class AlreadyExists(LedgerError):
 
 class Refused(LedgerError):
     """An argument or a state does not allow it; the message says which."""
+
+
+class Denied(LedgerError):
+    """Who asks may not; the permission that is missing is named."""
+
+    def __init__(self, permission: str, reach: str = "") -> None:
+        """`permission` such as "keys.write"; `reach`: for what, where one may have it for less."""
+        missing = f"{permission} {reach}".strip()
+        super().__init__(
+            f"You have insufficient permissions for this operation. Missing permission: {missing}."
+        )
+        self.permission = permission
 
 
 class SettingsRefused(LedgerError):

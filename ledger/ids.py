@@ -18,7 +18,9 @@ _REQUEST_ID = re.compile(REQUEST_PREFIX + "([0-9a-f]{14})[0-9a-f]{18}")
 # A request id must be unlike any other, but opens nothing: it need not be unguessable. The system seeds it.
 _random = random.Random()  # noqa: S311
 
-Prefix = Literal["org-", "proj_", "key_", "adminkey_", "svc_acct_", "user-", "price_", "limit_", "holder_"]
+Prefix = Literal[
+    "org-", "proj_", "key_", "adminkey_", "svc_acct_", "user-", "price_", "limit_", "holder_", "audit_log-"
+]
 
 
 def new_id(prefix: Prefix) -> str:

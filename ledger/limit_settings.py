@@ -13,7 +13,11 @@ from sqlalchemy import delete
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
-from ledger import book_lock, changes, lease_rows, limits, tenancy
+from ledger import audit, book_lock, changes, lease_rows, limits, tenancy
+from ledger.actors import PROGRAM, Actor
+from ledger.audit import Facts, Subject
+from ledger.audit_events import Event
+from ledger.audit_facts import facts_of
 from ledger.errors import NotFound, Refused
 from ledger.ids import new_id
 from ledger.lease_terms import BalanceKey
@@ -48,6 +52,7 @@ async def set_limit(
     end_user: str | None = None,
     burst: int | None = None,
     soft: bool = False,
+    by: Actor = PROGRAM,
 ) -> Limit:
     """Sets a limit; one of the same scope, model, end user, kind and window is changed and keeps its id.
 
@@ -68,6 +73,7 @@ async def set_limit(
         col(UsageLimit.window).is_not_distinct_from(window),
     )
     row = (await session.execute(query)).scalar_one_or_none()
+    before: Facts | None = None
     if row is None:
         row = UsageLimit(
             id=new_id("limit_"),
@@ -89,19 +95,21 @@ async def set_limit(
     elif (row.max_value, row.burst, row.soft) == (max_value, burst, soft):
         return _limit(row)
     else:
+        before = facts_of(row)
         row.max_value, row.burst, row.soft, row.changed_us = max_value, burst, soft, now_us
     limit = _limit(row)
     await changes.append(session, SET, limit.scope_id, now_us)
+    await _record(session, by, limit, before, facts_of(row), now_us)
     return limit
 
 
-async def remove_limit(session: AsyncSession, limit_id: str, now_us: int) -> Limit:
+async def remove_limit(session: AsyncSession, limit_id: str, now_us: int, *, by: Actor = PROGRAM) -> Limit:
     """Removes a limit, within a second on every worker. Raises NotFound."""
     await book_lock.take(session)
     row = await session.get(UsageLimit, limit_id)
     if row is None:
         raise NotFound("limit", limit_id)
-    limit = _limit(row)
+    limit, before = _limit(row), facts_of(row)
     await session.delete(row)
     await session.flush()
     # Who exchanges leases of it just now has its balances locked: they go first, in the order of their key.
@@ -113,6 +121,7 @@ async def remove_limit(session: AsyncSession, limit_id: str, now_us: int) -> Lim
     for table in (LimitBalance, LimitRate, LimitEvent, Lease):
         await session.execute(delete(table).where(col(table.limit_id) == limit_id))
     await changes.append(session, REMOVED, limit.scope_id, now_us)
+    await _record(session, by, limit, before, None, now_us)
     return limit
 
 
@@ -189,6 +198,18 @@ async def _begin(session: AsyncSession, limit: Limit, now_us: int) -> None:
                 used += total.calls
         used = min(used, lease_rows.used_max(await session.connection()))
         session.add(LimitBalance(limit_id=limit.id, end_user="", window_us=from_us, used=used, leased=0))
+
+
+async def _record(
+    session: AsyncSession, by: Actor, limit: Limit, before: Facts | None, after: Facts | None, now_us: int
+) -> None:
+    """OpenAI's rate limits are those of requests and tokens by the minute."""
+    if limit.nature is LimitNature.RATE:
+        event = Event.RATE_LIMIT_UPDATED if after else Event.RATE_LIMIT_DELETED
+    else:
+        event = Event.LIMIT_UPDATED if after else Event.LIMIT_DELETED
+    subject = Subject(limit.id, limit.tenant_id, limit.project_id)
+    await audit.record(session, by, event, subject, before, after, now_us)
 
 
 def _limit(row: UsageLimit) -> Limit:

@@ -10,7 +10,11 @@ from sqlalchemy import func, or_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
-from ledger import book_lock, changes
+from ledger import audit, book_lock, changes
+from ledger.actors import PROGRAM, Actor
+from ledger.audit import Subject
+from ledger.audit_events import Event
+from ledger.audit_facts import facts_of
 from ledger.errors import NotFound, Refused
 from ledger.ids import new_id
 from ledger.money import PRICE_MICROS_MAX, Rates
@@ -32,6 +36,7 @@ async def set_price(
     tenant_id: str | None = None,
     currency: str = DEFAULT_CURRENCY,
     from_us: int | None = None,
+    by: Actor = PROGRAM,
 ) -> PriceVersion:
     """A new version from `from_us` on (None: now), for everybody or for one tenant.
 
@@ -74,6 +79,8 @@ async def set_price(
     )
     session.add(version)
     await changes.append(session, CHANGED, version.id, now_us)
+    subject = Subject(version.id, tenant_id)
+    await audit.record(session, by, Event.PRICE_CREATED, subject, None, facts_of(version), now_us)
     return version
 
 

@@ -1,19 +1,24 @@
 """Tenants, projects and keys: making them, finding them, and changing their state.
 
-Each change appends to the change log in the same transaction, so that no worker can miss it. The caller owns
-the transaction (`async with db.write() as session`) and the clock.
+Each change appends to the change log and to the audit log in the same transaction, so that no worker can miss
+it and nobody can deny it. The caller owns the transaction (`async with db.write() as session`) and the clock,
+and says in whose name it changes something: `by`.
 """
 
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
-from ledger import changes, keys, secret_check
+from ledger import audit, changes, keys, secret_check
+from ledger.actors import PROGRAM, Actor
+from ledger.audit import Facts, Subject
+from ledger.audit_events import Event
+from ledger.audit_facts import facts_of
 from ledger.errors import NotFound, Refused
 from ledger.ids import new_id
 from ledger.networks import Networks
 from ledger.permissions import KeyScopes, ModelPermissions
 from ledger.states import KeyState, OutagePolicy, ProjectState, TenantState
-from ledger.tables.tenancy import AdminKey, ApiKey, Project, Tenant
+from ledger.tables.tenancy import ApiKey, Project, Tenant
 
 NAME_CHARS_MAX = 200  # a name is shown in lists and exports; OpenAI's own admin API takes 256 at most
 
@@ -24,17 +29,19 @@ async def create_tenant(
     now_us: int,
     *,
     outage_policy: OutagePolicy = OutagePolicy.FAIL_CLOSED,
+    by: Actor = PROGRAM,
 ) -> Tenant:
     """A new active tenant. Raises Refused for an empty or overlong name."""
     tenant = Tenant(
         id=new_id("org-"),
-        name=_checked_name(name),
+        name=checked_name(name),
         state=TenantState.ACTIVE,
         created_us=now_us,
         outage_policy=outage_policy,
     )
     session.add(tenant)
     await changes.append(session, "tenant.created", tenant.id, now_us)
+    await _record(session, by, Event.ORGANIZATION_CREATED, tenant, None, now_us)
     return tenant
 
 
@@ -52,23 +59,29 @@ async def get_tenant(session: AsyncSession, tenant_id: str) -> Tenant:
     return tenant
 
 
-async def set_tenant_state(session: AsyncSession, tenant_id: str, state: TenantState, now_us: int) -> Tenant:
+async def set_tenant_state(
+    session: AsyncSession, tenant_id: str, state: TenantState, now_us: int, *, by: Actor = PROGRAM
+) -> Tenant:
     """Block a tenant, or let it in again. Raises NotFound."""
     tenant = await get_tenant(session, tenant_id)
     if tenant.state != state:
+        before = facts_of(tenant)
         tenant.state = state
         await changes.append(session, f"tenant.{state}", tenant.id, now_us)
+        await _record(session, by, Event.ORGANIZATION_UPDATED, tenant, before, now_us)
     return tenant
 
 
 async def set_outage_policy(
-    session: AsyncSession, tenant_id: str, policy: OutagePolicy, now_us: int
+    session: AsyncSession, tenant_id: str, policy: OutagePolicy, now_us: int, *, by: Actor = PROGRAM
 ) -> Tenant:
     """Say what becomes of a tenant's calls while the ledger is away. Raises NotFound."""
     tenant = await get_tenant(session, tenant_id)
     if tenant.outage_policy != policy:
+        before = facts_of(tenant)
         tenant.outage_policy = policy
         await changes.append(session, "tenant.outage_policy_changed", tenant.id, now_us)
+        await _record(session, by, Event.ORGANIZATION_UPDATED, tenant, before, now_us)
     return tenant
 
 
@@ -79,6 +92,7 @@ async def create_project(
     now_us: int,
     *,
     model_permissions: ModelPermissions | None = None,
+    by: Actor = PROGRAM,
 ) -> Project:
     """A new active project of a tenant; its keys may call what `model_permissions` let through, None being
     every model. Raises NotFound for the tenant, Refused for the name.
@@ -87,13 +101,14 @@ async def create_project(
     project = Project(
         id=new_id("proj_"),
         tenant_id=tenant.id,
-        name=_checked_name(name),
+        name=checked_name(name),
         state=ProjectState.ACTIVE,
         created_us=now_us,
         model_permissions=model_permissions,
     )
     session.add(project)
     await changes.append(session, "project.created", project.id, now_us)
+    await _record(session, by, Event.PROJECT_CREATED, project, None, now_us)
     return project
 
 
@@ -114,7 +129,7 @@ async def get_project(session: AsyncSession, project_id: str) -> Project:
 
 
 async def set_project_state(
-    session: AsyncSession, project_id: str, state: ProjectState, now_us: int
+    session: AsyncSession, project_id: str, state: ProjectState, now_us: int, *, by: Actor = PROGRAM
 ) -> Project:
     """Block, archive or open a project. Raises NotFound; Refused for an archived one, which stays
     archived.
@@ -124,17 +139,25 @@ async def set_project_state(
         return project
     if project.state == ProjectState.ARCHIVED:
         raise Refused(f"project {project_id} is archived, and stays archived")
+    before = facts_of(project)
     project.state = state
     await changes.append(session, f"project.{state}", project.id, now_us)
+    event = Event.PROJECT_ARCHIVED if state == ProjectState.ARCHIVED else Event.PROJECT_UPDATED
+    await _record(session, by, event, project, before, now_us)
     return project
 
 
 async def set_project_models(
-    session: AsyncSession, project_id: str, permissions: ModelPermissions | None, now_us: int
+    session: AsyncSession,
+    project_id: str,
+    permissions: ModelPermissions | None,
+    now_us: int,
+    *,
+    by: Actor = PROGRAM,
 ) -> Project:
     """Say which models the keys of a project may call; None is every model. Raises NotFound."""
     project = await get_project(session, project_id)
-    await _restrict(session, project, "model_permissions", permissions, "project.models_changed", now_us)
+    await _restrict(session, project, "model_permissions", permissions, "project.models_changed", now_us, by)
     return project
 
 
@@ -149,6 +172,7 @@ async def create_api_key(
     model_permissions: ModelPermissions | None = None,
     scopes: KeyScopes | None = None,
     networks: Networks | None = None,
+    by: Actor = PROGRAM,
 ) -> tuple[ApiKey, str]:
     """A new key and its secret, which is shown once and kept nowhere.
 
@@ -167,7 +191,7 @@ async def create_api_key(
         id=new_id("key_"),
         project_id=project.id,
         tenant_id=project.tenant_id,
-        name=_checked_name(name),
+        name=checked_name(name),
         digest=keys.digest(pepper, secret),
         redacted=keys.redact(secret),
         state=KeyState.ACTIVE,
@@ -179,6 +203,7 @@ async def create_api_key(
     )
     session.add(key)
     await changes.append(session, "key.created", key.id, now_us)
+    await _record(session, by, Event.API_KEY_CREATED, key, None, now_us)
     return key, secret
 
 
@@ -202,117 +227,106 @@ async def get_api_key(session: AsyncSession, key_id: str) -> ApiKey:
     return key
 
 
-async def revoke_api_key(session: AsyncSession, key_id: str, now_us: int) -> ApiKey:
+async def revoke_api_key(session: AsyncSession, key_id: str, now_us: int, *, by: Actor = PROGRAM) -> ApiKey:
     """The key stops working for good, within a second on every worker. Raises NotFound."""
-    return await _set_key_state(session, await get_api_key(session, key_id), KeyState.REVOKED, now_us)
+    return await _set_key_state(session, await get_api_key(session, key_id), KeyState.REVOKED, now_us, by)
 
 
-async def block_api_key(session: AsyncSession, key_id: str, now_us: int) -> ApiKey:
+async def block_api_key(session: AsyncSession, key_id: str, now_us: int, *, by: Actor = PROGRAM) -> ApiKey:
     """The key stops working until it is unblocked. Raises NotFound; Refused for a revoked key."""
-    return await _set_key_state(session, await get_api_key(session, key_id), KeyState.BLOCKED, now_us)
+    return await _set_key_state(session, await get_api_key(session, key_id), KeyState.BLOCKED, now_us, by)
 
 
-async def unblock_api_key(session: AsyncSession, key_id: str, now_us: int) -> ApiKey:
+async def unblock_api_key(session: AsyncSession, key_id: str, now_us: int, *, by: Actor = PROGRAM) -> ApiKey:
     """A blocked key works again. Raises NotFound; Refused for a revoked key."""
-    return await _set_key_state(session, await get_api_key(session, key_id), KeyState.ACTIVE, now_us)
+    return await _set_key_state(session, await get_api_key(session, key_id), KeyState.ACTIVE, now_us, by)
 
 
 async def set_key_models(
-    session: AsyncSession, key_id: str, permissions: ModelPermissions | None, now_us: int
+    session: AsyncSession,
+    key_id: str,
+    permissions: ModelPermissions | None,
+    now_us: int,
+    *,
+    by: Actor = PROGRAM,
 ) -> ApiKey:
     """Say which models a key may call; None is every model its project may call. Raises NotFound."""
     key = await get_api_key(session, key_id)
-    await _restrict(session, key, "model_permissions", permissions, "key.models_changed", now_us)
+    await _restrict(session, key, "model_permissions", permissions, "key.models_changed", now_us, by)
     return key
 
 
-async def set_key_scopes(session: AsyncSession, key_id: str, scopes: KeyScopes | None, now_us: int) -> ApiKey:
+async def set_key_scopes(
+    session: AsyncSession, key_id: str, scopes: KeyScopes | None, now_us: int, *, by: Actor = PROGRAM
+) -> ApiKey:
     """Say which endpoints a key may call; None is every one. Raises NotFound."""
     key = await get_api_key(session, key_id)
-    await _restrict(session, key, "scopes", scopes, "key.scopes_changed", now_us)
+    await _restrict(session, key, "scopes", scopes, "key.scopes_changed", now_us, by)
     return key
 
 
 async def set_key_networks(
-    session: AsyncSession, key_id: str, networks: Networks | None, now_us: int
+    session: AsyncSession, key_id: str, networks: Networks | None, now_us: int, *, by: Actor = PROGRAM
 ) -> ApiKey:
     """Say from which addresses a key may be used; None is from everywhere. Raises NotFound."""
     key = await get_api_key(session, key_id)
-    await _restrict(session, key, "networks", networks, "key.networks_changed", now_us)
-    return key
-
-
-async def create_admin_key(
-    session: AsyncSession, pepper: bytes, name: str, now_us: int
-) -> tuple[AdminKey, str]:
-    """A new key of the control plane and its secret, shown once.
-
-    Raises Refused for the name, SecretChanged for another pepper than the first key's.
-    """
-    await secret_check.hold_to(await session.connection(), pepper, now_us)
-    secret = keys.mint(keys.ADMIN_PREFIX)
-    key = AdminKey(
-        id=new_id("adminkey_"),
-        name=_checked_name(name),
-        digest=keys.digest(pepper, secret),
-        redacted=keys.redact(secret),
-        state=KeyState.ACTIVE,
-        created_us=now_us,
-    )
-    session.add(key)
-    await changes.append(session, "admin_key.created", key.id, now_us)
-    return key, secret
-
-
-async def list_admin_keys(session: AsyncSession) -> list[AdminKey]:
-    """Every admin key, the oldest first."""
-    query = select(AdminKey).order_by(col(AdminKey.created_us), col(AdminKey.id))
-    return list((await session.execute(query)).scalars())
-
-
-async def find_admin_key(session: AsyncSession, digest: bytes, now_us: int) -> AdminKey | None:
-    """The active, unexpired admin key with this digest, or None."""
-    key = (await session.execute(select(AdminKey).where(col(AdminKey.digest) == digest))).scalar_one_or_none()
-    if (
-        key is None
-        or key.state != KeyState.ACTIVE
-        or (key.expires_us is not None and key.expires_us <= now_us)
-    ):
-        return None
-    return key
-
-
-async def revoke_admin_key(session: AsyncSession, key_id: str, now_us: int) -> AdminKey:
-    """The admin key stops working for good. Raises NotFound."""
-    key = await session.get(AdminKey, key_id)
-    if key is None:
-        raise NotFound("admin key", key_id)
-    if key.state != KeyState.REVOKED:
-        key.state = KeyState.REVOKED
-        await changes.append(session, "admin_key.revoked", key.id, now_us)
+    await _restrict(session, key, "networks", networks, "key.networks_changed", now_us, by)
     return key
 
 
 async def _restrict(
-    session: AsyncSession, row: Project | ApiKey, column: str, value: object, kind: str, now_us: int
+    session: AsyncSession,
+    row: Project | ApiKey,
+    column: str,
+    value: object,
+    kind: str,
+    now_us: int,
+    by: Actor,
 ) -> None:
     """Sets what a project or key is restricted to; `kind` is told to the workers where that is a change."""
     if getattr(row, column) != value:
+        before = facts_of(row)
         setattr(row, column, value)
         await changes.append(session, kind, row.id, now_us)
+        event = Event.PROJECT_UPDATED if isinstance(row, Project) else Event.API_KEY_UPDATED
+        await _record(session, by, event, row, before, now_us)
 
 
-async def _set_key_state(session: AsyncSession, key: ApiKey, state: KeyState, now_us: int) -> ApiKey:
+async def _set_key_state(
+    session: AsyncSession, key: ApiKey, state: KeyState, now_us: int, by: Actor
+) -> ApiKey:
     if key.state == state:
         return key
     if key.state == KeyState.REVOKED:
         raise Refused(f"key {key.id} is revoked, and stays revoked")
+    before = facts_of(key)
     key.state = state
     await changes.append(session, f"key.{state}", key.id, now_us)
+    event = Event.API_KEY_DELETED if state == KeyState.REVOKED else Event.API_KEY_UPDATED
+    await _record(session, by, event, key, before, now_us)
     return key
 
 
-def _checked_name(name: str) -> str:
+async def _record(
+    session: AsyncSession,
+    by: Actor,
+    event: Event,
+    row: Tenant | Project | ApiKey,
+    before: Facts | None,
+    now_us: int,
+) -> None:
+    match row:
+        case Tenant():
+            subject = Subject(row.id, row.id)
+        case Project():
+            subject = Subject(row.id, row.tenant_id, row.id)
+        case ApiKey():
+            subject = Subject(row.id, row.tenant_id, row.project_id)
+    await audit.record(session, by, event, subject, before, facts_of(row), now_us)
+
+
+def checked_name(name: str) -> str:
+    """The name without what surrounds it. Raises Refused for an empty or overlong one."""
     name = name.strip()
     if not name or len(name) > NAME_CHARS_MAX or not name.isprintable():
         raise Refused(f"a name has 1 to {NAME_CHARS_MAX} printable characters")

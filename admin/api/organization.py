@@ -1,20 +1,23 @@
 """/v1/organization: OpenAI's Administration API, in its exact shapes. So far the projects.
 
-A tenant is an organization. The operator's key acts on any of them: the header OpenAI-Organization says
-which, and where there is only one it may be left out. What has no counterpart in the ledger yet is null,
-never invented.
+A tenant is an organization. A tenant's key acts on its own. The operator's acts on any of them: the header
+OpenAI-Organization says which, and where there is only one it may be left out. What has no counterpart in
+the ledger yet is null, never invented.
 """
 
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Header, Query
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from admin.actors import Actor, may
 from admin.auth import Here
 from admin.schemas import Name
+from admin.within import Organization, organization_of, project_of
 from ledger import tenancy
-from ledger.errors import NotFound, Refused
+from ledger.errors import NotFound
+from ledger.roles import Permission
 from ledger.states import ProjectState
 from ledger.tables.tenancy import Project
 
@@ -22,9 +25,8 @@ US_PER_SECOND = 1_000_000
 
 router = APIRouter(tags=["organization"])
 
-Organization = Annotated[
-    str | None, Header(alias="OpenAI-Organization", description="The tenant; the only one, unless given")
-]
+Reading = Annotated[Actor, may(Permission.PROJECTS_READ)]
+Writing = Annotated[Actor, may(Permission.PROJECTS_WRITE)]
 
 
 class OrganizationProject(BaseModel):
@@ -69,6 +71,7 @@ class ProjectOrder(BaseModel):
 @router.get("/projects")
 async def list_projects(
     plane: Here,
+    actor: Reading,
     *,
     organization: Organization = None,
     limit: Annotated[int, Query(ge=1, le=100)] = 20,
@@ -77,7 +80,9 @@ async def list_projects(
 ) -> ProjectPage:
     """List the organization's projects, the oldest first."""
     async with plane.database.read() as session:
-        projects = await tenancy.list_projects(session, await _tenant_of(session, organization))
+        tenant_id = await organization_of(session, actor, organization)
+        projects = await tenancy.list_projects(session, tenant_id)
+    projects = [project for project in projects if actor.sees(project.tenant_id, project.id)]
     if not include_archived:
         projects = [project for project in projects if project.state != ProjectState.ARCHIVED]
     begin = 0
@@ -97,49 +102,45 @@ async def list_projects(
 
 @router.post("/projects")
 async def create_project(
-    plane: Here, body: ProjectOrder, organization: Organization = None
+    plane: Here, actor: Writing, body: ProjectOrder, organization: Organization = None
 ) -> OrganizationProject:
     """Make a project in the organization."""
     async with plane.database.write() as session:
-        tenant_id = await _tenant_of(session, organization)
+        tenant_id = await organization_of(session, actor, organization)
         return OrganizationProject.of(
-            await tenancy.create_project(session, tenant_id, body.name, plane.now_us())
+            await tenancy.create_project(session, tenant_id, body.name, plane.now_us(), by=actor)
         )
 
 
 @router.get("/projects/{project_id}")
-async def get_project(plane: Here, project_id: str, organization: Organization = None) -> OrganizationProject:
+async def get_project(
+    plane: Here, actor: Reading, project_id: str, organization: Organization = None
+) -> OrganizationProject:
     """Show a project of the organization."""
     async with plane.database.read() as session:
-        return OrganizationProject.of(await _project_of(session, project_id, organization))
+        return OrganizationProject.of(await _project_of(session, actor, project_id, organization))
 
 
 @router.post("/projects/{project_id}/archive")
 async def archive_project(
-    plane: Here, project_id: str, organization: Organization = None
+    plane: Here, actor: Writing, project_id: str, organization: Organization = None
 ) -> OrganizationProject:
     """End a project for good; its usage stays in the book."""
     async with plane.database.write() as session:
-        await _project_of(session, project_id, organization)
+        await _project_of(session, actor, project_id, organization)
         return OrganizationProject.of(
-            await tenancy.set_project_state(session, project_id, ProjectState.ARCHIVED, plane.now_us())
+            await tenancy.set_project_state(
+                session, project_id, ProjectState.ARCHIVED, plane.now_us(), by=actor
+            )
         )
 
 
-async def _tenant_of(session: AsyncSession, organization: str | None) -> str:
-    """The tenant this request is about. Raises NotFound, and Refused where it could be any of several."""
-    if organization is not None:
-        return (await tenancy.get_tenant(session, organization)).id
-    tenants = await tenancy.list_tenants(session)
-    if len(tenants) != 1:
-        raise Refused(f"there are {len(tenants)} organizations: name one in the header OpenAI-Organization")
-    return tenants[0].id
-
-
-async def _project_of(session: AsyncSession, project_id: str, organization: str | None) -> Project:
+async def _project_of(
+    session: AsyncSession, actor: Actor, project_id: str, organization: str | None
+) -> Project:
     """A project of this organization; another's is as good as none."""
-    tenant_id = await _tenant_of(session, organization)
-    project = await tenancy.get_project(session, project_id)
+    tenant_id = await organization_of(session, actor, organization)
+    project = await project_of(session, actor, project_id)
     if project.tenant_id != tenant_id:
         raise NotFound("project", project_id)
     return project

@@ -5,12 +5,14 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
+from admin.actors import Actor, may
 from admin.api.responses import Listing
 from admin.auth import Here
 from admin.schemas import Price, PriceView
 from admin.times import parse_instant
 from ledger import prices
 from ledger.money import Rates, parse_price
+from ledger.roles import Permission
 
 router = APIRouter(tags=["prices"])
 
@@ -32,16 +34,20 @@ class PriceOrder(BaseModel):
 
 @router.get("/prices")
 async def list_prices(
-    plane: Here, model: Annotated[str | None, Query(description="Only this model's")] = None
+    plane: Here,
+    actor: Annotated[Actor, may(Permission.PRICES_READ)],
+    model: Annotated[str | None, Query(description="Only this model's")] = None,
 ) -> Listing[PriceView]:
-    """List the versions: by model, then tenant, then time."""
+    """List the versions: by model, then tenant, then time. A tenant sees everybody's and its own."""
     async with plane.database.read() as session:
-        versions = await prices.list_prices(session, model=model)
+        versions = await prices.list_prices(session, model=model, tenant_id=actor.tenant_id)
     return Listing(data=[PriceView.of(version) for version in versions])
 
 
 @router.post("/prices", status_code=201)
-async def create_price(plane: Here, body: PriceOrder) -> PriceView:
+async def create_price(
+    plane: Here, actor: Annotated[Actor, may(Permission.PRICES_WRITE)], body: PriceOrder
+) -> PriceView:
     """Begin a new version of a model's price. What was rated before stays as it was."""
     rates = Rates(
         input_micros_per_mtok=parse_price(body.input),
@@ -59,5 +65,6 @@ async def create_price(plane: Here, body: PriceOrder) -> PriceView:
             tenant_id=body.tenant_id,
             currency=body.currency or plane.currency,
             from_us=from_us,
+            by=actor,
         )
         return PriceView.of(version)

@@ -1,16 +1,26 @@
 """/admin/v1/tenants and /admin/v1/projects: who pays, and in which parts."""
 
+from typing import Annotated
+
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
+from admin.actors import Actor, may
 from admin.api.responses import Listing
-from admin.auth import Here
+from admin.auth import Here, Plane
 from admin.restrictions import ProjectRestrictions
 from admin.schemas import Name, ProjectView, TenantView
+from admin.within import project_of, tenant_of
 from ledger import tenancy
+from ledger.roles import Permission
 from ledger.states import OutagePolicy, ProjectState, TenantState
 
 router = APIRouter()
+
+ReadingTenants = Annotated[Actor, may(Permission.TENANTS_READ)]
+WritingTenants = Annotated[Actor, may(Permission.TENANTS_WRITE)]
+Reading = Annotated[Actor, may(Permission.PROJECTS_READ)]
+Writing = Annotated[Actor, may(Permission.PROJECTS_WRITE)]
 
 
 class TenantChange(BaseModel):
@@ -40,112 +50,123 @@ class ProjectOrder(ProjectRestrictions):
 
 
 @router.get("/tenants", tags=["tenants"])
-async def list_tenants(plane: Here) -> Listing[TenantView]:
+async def list_tenants(plane: Here, actor: ReadingTenants) -> Listing[TenantView]:
     """List the tenants, the oldest first."""
     async with plane.database.read() as session:
-        return Listing(data=[TenantView.of(tenant) for tenant in await tenancy.list_tenants(session)])
+        tenants = await tenancy.list_tenants(session)
+    return Listing(data=[TenantView.of(tenant) for tenant in tenants if actor.sees(tenant.id)])
 
 
 @router.post("/tenants", status_code=201, tags=["tenants"])
-async def create_tenant(plane: Here, body: TenantOrder) -> TenantView:
+async def create_tenant(plane: Here, actor: WritingTenants, body: TenantOrder) -> TenantView:
     """Make a tenant."""
     async with plane.database.write() as session:
         tenant = await tenancy.create_tenant(
-            session, body.name, plane.now_us(), outage_policy=body.outage_policy
+            session, body.name, plane.now_us(), outage_policy=body.outage_policy, by=actor
         )
         return TenantView.of(tenant)
 
 
 @router.get("/tenants/{tenant_id}", tags=["tenants"])
-async def get_tenant(plane: Here, tenant_id: str) -> TenantView:
+async def get_tenant(plane: Here, actor: ReadingTenants, tenant_id: str) -> TenantView:
     """Show a tenant."""
     async with plane.database.read() as session:
-        return TenantView.of(await tenancy.get_tenant(session, tenant_id))
+        return TenantView.of(await tenant_of(session, actor, tenant_id))
 
 
 @router.patch("/tenants/{tenant_id}", tags=["tenants"])
-async def update_tenant(plane: Here, tenant_id: str, body: TenantChange) -> TenantView:
+async def update_tenant(plane: Here, actor: WritingTenants, tenant_id: str, body: TenantChange) -> TenantView:
     """Change a tenant, within a second. What is left out stays."""
     async with plane.database.write() as session:
-        tenant = await tenancy.get_tenant(session, tenant_id)
+        tenant = await tenant_of(session, actor, tenant_id)
         if "outage_policy" in body.model_fields_set:
-            await tenancy.set_outage_policy(session, tenant_id, body.outage_policy, plane.now_us())
+            await tenancy.set_outage_policy(session, tenant_id, body.outage_policy, plane.now_us(), by=actor)
         return TenantView.of(tenant)
 
 
 @router.post("/tenants/{tenant_id}/block", tags=["tenants"])
-async def block_tenant(plane: Here, tenant_id: str) -> TenantView:
+async def block_tenant(plane: Here, actor: WritingTenants, tenant_id: str) -> TenantView:
     """Refuse every call of a tenant, within a second, until it is unblocked."""
-    return await _set_tenant(plane, tenant_id, TenantState.BLOCKED)
+    return await _set_tenant(plane, actor, tenant_id, TenantState.BLOCKED)
 
 
 @router.post("/tenants/{tenant_id}/unblock", tags=["tenants"])
-async def unblock_tenant(plane: Here, tenant_id: str) -> TenantView:
+async def unblock_tenant(plane: Here, actor: WritingTenants, tenant_id: str) -> TenantView:
     """Let a blocked tenant in again."""
-    return await _set_tenant(plane, tenant_id, TenantState.ACTIVE)
+    return await _set_tenant(plane, actor, tenant_id, TenantState.ACTIVE)
 
 
 @router.get("/tenants/{tenant_id}/projects", tags=["projects"])
-async def list_projects(plane: Here, tenant_id: str) -> Listing[ProjectView]:
+async def list_projects(plane: Here, actor: Reading, tenant_id: str) -> Listing[ProjectView]:
     """List a tenant's projects, the oldest first."""
     async with plane.database.read() as session:
-        await tenancy.get_tenant(session, tenant_id)
+        await tenant_of(session, actor, tenant_id)
         projects = await tenancy.list_projects(session, tenant_id)
-    return Listing(data=[ProjectView.of(project) for project in projects])
+    seen = [project for project in projects if actor.sees(project.tenant_id, project.id)]
+    return Listing(data=[ProjectView.of(project) for project in seen])
 
 
 @router.post("/tenants/{tenant_id}/projects", status_code=201, tags=["projects"])
-async def create_project(plane: Here, tenant_id: str, body: ProjectOrder) -> ProjectView:
+async def create_project(plane: Here, actor: Writing, tenant_id: str, body: ProjectOrder) -> ProjectView:
     """Make a project of a tenant."""
     async with plane.database.write() as session:
+        await tenant_of(session, actor, tenant_id)
         project = await tenancy.create_project(
-            session, tenant_id, body.name, plane.now_us(), model_permissions=body.models()
+            session, tenant_id, body.name, plane.now_us(), model_permissions=body.models(), by=actor
         )
         return ProjectView.of(project)
 
 
 @router.get("/projects/{project_id}", tags=["projects"])
-async def get_project(plane: Here, project_id: str) -> ProjectView:
+async def get_project(plane: Here, actor: Reading, project_id: str) -> ProjectView:
     """Show a project."""
     async with plane.database.read() as session:
-        return ProjectView.of(await tenancy.get_project(session, project_id))
+        return ProjectView.of(await project_of(session, actor, project_id))
 
 
 @router.patch("/projects/{project_id}", tags=["projects"])
-async def update_project(plane: Here, project_id: str, body: ProjectRestrictions) -> ProjectView:
+async def update_project(
+    plane: Here, actor: Writing, project_id: str, body: ProjectRestrictions
+) -> ProjectView:
     """Change what the keys of a project may do, within a second. What is left out stays; null takes a
     restriction away.
     """
     async with plane.database.write() as session:
-        project = await tenancy.get_project(session, project_id)
+        project = await project_of(session, actor, project_id)
         if "model_permissions" in body.model_fields_set:
-            await tenancy.set_project_models(session, project_id, body.models(), plane.now_us())
+            await tenancy.set_project_models(session, project_id, body.models(), plane.now_us(), by=actor)
         return ProjectView.of(project)
 
 
 @router.post("/projects/{project_id}/block", tags=["projects"])
-async def block_project(plane: Here, project_id: str) -> ProjectView:
+async def block_project(plane: Here, actor: Writing, project_id: str) -> ProjectView:
     """Refuse every call of a project, within a second, until it is unblocked."""
-    return await _set_project(plane, project_id, ProjectState.BLOCKED)
+    return await _set_project(plane, actor, project_id, ProjectState.BLOCKED)
 
 
 @router.post("/projects/{project_id}/unblock", tags=["projects"])
-async def unblock_project(plane: Here, project_id: str) -> ProjectView:
+async def unblock_project(plane: Here, actor: Writing, project_id: str) -> ProjectView:
     """Let a blocked project in again."""
-    return await _set_project(plane, project_id, ProjectState.ACTIVE)
+    return await _set_project(plane, actor, project_id, ProjectState.ACTIVE)
 
 
 @router.post("/projects/{project_id}/archive", tags=["projects"])
-async def archive_project(plane: Here, project_id: str) -> ProjectView:
+async def archive_project(plane: Here, actor: Writing, project_id: str) -> ProjectView:
     """End a project for good; its usage stays in the book."""
-    return await _set_project(plane, project_id, ProjectState.ARCHIVED)
+    return await _set_project(plane, actor, project_id, ProjectState.ARCHIVED)
 
 
-async def _set_tenant(plane: Here, tenant_id: str, state: TenantState) -> TenantView:
+async def _set_tenant(plane: Plane, actor: Actor, tenant_id: str, state: TenantState) -> TenantView:
     async with plane.database.write() as session:
-        return TenantView.of(await tenancy.set_tenant_state(session, tenant_id, state, plane.now_us()))
+        await tenant_of(session, actor, tenant_id)
+        return TenantView.of(
+            await tenancy.set_tenant_state(session, tenant_id, state, plane.now_us(), by=actor)
+        )
 
 
-async def _set_project(plane: Here, project_id: str, state: ProjectState) -> ProjectView:
+async def _set_project(plane: Plane, actor: Actor, project_id: str, state: ProjectState) -> ProjectView:
     async with plane.database.write() as session:
-        return ProjectView.of(await tenancy.set_project_state(session, project_id, state, plane.now_us()))
+        await project_of(session, actor, project_id)
+        return ProjectView.of(
+            await tenancy.set_project_state(session, project_id, state, plane.now_us(), by=actor)
+        )

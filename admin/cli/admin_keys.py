@@ -23,11 +23,11 @@ def create(
 ) -> None:
     """Make an admin key. It is shown this once: the ledger keeps only a digest."""
     from admin.schemas import NewAdminKey
-    from ledger import tenancy
+    from ledger import admin_keys
     from ledger.settings import pepper
 
     async def make(session: "AsyncSession", settings: "LedgerSettings", now: int) -> "tuple[AdminKey, str]":
-        return await tenancy.create_admin_key(session, pepper(settings), name, now)
+        return await admin_keys.create_admin_key(session, pepper(settings), name, now)
 
     key, secret = request.write(make)
     request.show(
@@ -40,10 +40,10 @@ def create(
 def list_(request: Request) -> None:
     """List the admin keys, the oldest first, without their secrets."""
     from admin.schemas import AdminKeyView
-    from ledger import tenancy
+    from ledger import admin_keys
 
     request.show_all(
-        [AdminKeyView.of(key).model_dump(mode="json") for key in request.read(tenancy.list_admin_keys)],
+        [AdminKeyView.of(key).model_dump(mode="json") for key in request.read(admin_keys.list_admin_keys)],
         ("id", "name", "state", "redacted", "created_at"),
         none="no admin keys yet: make one with `metergate admin-key create`",
     )
@@ -57,7 +57,7 @@ def revoke(
 ) -> None:
     """Revoke an admin key for good."""
     from admin.schemas import AdminKeyView
-    from ledger import tenancy
+    from ledger import admin_keys
 
-    key = request.write(lambda session, _, now: tenancy.revoke_admin_key(session, key_id, now))
+    key = request.write(lambda session, _, now: admin_keys.revoke_admin_key(session, key_id, now))
     request.show(AdminKeyView.of(key).model_dump(mode="json"))

@@ -1,5 +1,6 @@
 """The tables of the book, by noun. Only ledger/ writes SQL; importing this package makes all tables known."""
 
+from ledger.tables.audit import AuditEvent, AuditHead
 from ledger.tables.base import Table
 from ledger.tables.changes import Change
 from ledger.tables.engines import EngineSample, ReconciliationPoint
@@ -12,6 +13,8 @@ from ledger.tables.usage import UsageHour, UsageRow
 __all__ = [
     "AdminKey",
     "ApiKey",
+    "AuditEvent",
+    "AuditHead",
     "Change",
     "EngineSample",
     "Lease",

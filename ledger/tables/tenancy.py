@@ -5,6 +5,7 @@ from sqlmodel import Field
 
 from ledger.networks import Networks
 from ledger.permissions import KeyScopes, ModelPermissions
+from ledger.roles import Role
 from ledger.states import KeyState, OutagePolicy, ProjectState, TenantState
 from ledger.tables.base import JsonText, StateText, Table
 
@@ -58,7 +59,9 @@ class ApiKey(Table, table=True):
 
 
 class AdminKey(Table, table=True):
-    """A key of the control plane."""
+    """A key of the control plane: the operator's without a tenant, or a tenant's; of the whole tenant unless
+    it names a project.
+    """
 
     __tablename__ = "admin_key"
 
@@ -70,3 +73,6 @@ class AdminKey(Table, table=True):
     expires_us: int | None = Field(default=None, sa_type=BigInteger)
     created_us: int = Field(sa_type=BigInteger)
     last_used_us: int | None = Field(default=None, sa_type=BigInteger)
+    role: Role = Field(default=Role.OPERATOR, sa_type=StateText(Role))
+    tenant_id: str | None = Field(default=None, foreign_key="tenant.id", index=True)
+    project_id: str | None = Field(default=None, foreign_key="project.id")

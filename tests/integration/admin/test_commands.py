@@ -168,6 +168,9 @@ def test_an_admin_key_is_made_listed_and_revoked_without_up(cli: Cli) -> None:
     listed = cli("admin-key", "list")
     assert [key["id"] for key in listed if key["name"] == "ops"] == [made["id"]]
     assert made["key"] not in str(listed)
+    refused = cli.run("admin-key", "revoke", made["id"])
+    assert refused.returncode != 0 and "make another one first" in refused.stderr
+    cli("admin-key", "create", "--name", "next")
     assert cli("admin-key", "revoke", made["id"])["state"] == "revoked"
 
 

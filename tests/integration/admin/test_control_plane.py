@@ -14,7 +14,7 @@ from openapi_spec_validator import validate
 
 from admin.app import create_app
 from admin.config import AdminSettings
-from ledger import keys, tenancy
+from ledger import admin_keys, keys, tenancy
 from ledger.database import Database
 from ledger.settings import pepper
 
@@ -33,7 +33,7 @@ async def plane(database_url: str, tmp_path: Path) -> AsyncIterator[ControlPlane
     settings = AdminSettings(database_url=database_url, data_dir=tmp_path)
     database = Database(database_url)
     async with database.write() as session:
-        _, secret = await tenancy.create_admin_key(session, pepper(settings), "Operator", 1)
+        _, secret = await admin_keys.create_admin_key(session, pepper(settings), "Operator", 1)
     listener = socket.create_server(("127.0.0.1", 0))
     server = uvicorn.Server(uvicorn.Config(create_app(settings), log_level="warning", lifespan="on"))
     serving = asyncio.create_task(server.serve([listener]))
@@ -262,9 +262,9 @@ async def test_every_refusal_has_openais_shape_and_a_request_id(plane: ControlPl
 async def test_only_a_working_admin_key_is_let_in(plane: ControlPlane) -> None:
     url = "/admin/v1/tenants"
     async with plane.database.write() as session:
-        revoked, secret = await tenancy.create_admin_key(session, pepper(plane.settings), "Old", 1)
+        revoked, secret = await admin_keys.create_admin_key(session, pepper(plane.settings), "Old", 1)
         await session.flush()
-        await tenancy.revoke_admin_key(session, revoked.id, 2)
+        await admin_keys.revoke_admin_key(session, revoked.id, 2)
     tries = {
         "revoked": secret,
         "minted elsewhere": keys.mint(keys.ADMIN_PREFIX),

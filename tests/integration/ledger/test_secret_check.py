@@ -3,7 +3,7 @@
 import pytest
 from sqlalchemy import text
 
-from ledger import secret_check, tenancy
+from ledger import admin_keys, secret_check, tenancy
 from ledger.database import Database
 from ledger.errors import SecretChanged
 
@@ -17,7 +17,7 @@ async def check(database: Database, pepper: bytes) -> None:
 
 async def make_key(database: Database, pepper: bytes) -> None:
     async with database.write() as session:
-        await tenancy.create_admin_key(session, pepper, "Operator", 1)
+        await admin_keys.create_admin_key(session, pepper, "Operator", 1)
 
 
 async def test_the_first_key_tells_the_secret(database: Database) -> None:
@@ -37,7 +37,7 @@ async def test_the_first_key_tells_the_secret(database: Database) -> None:
         async with database.write() as session:
             await tenancy.create_api_key(session, OTHER, project.id, "k", 1)
     async with database.read() as session:
-        assert len(await tenancy.list_admin_keys(session)) == 2
+        assert len(await admin_keys.list_admin_keys(session)) == 2
         assert await tenancy.list_api_keys(session) == []
 
 

@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from sqlalchemy import text
 
-from ledger import changes, keys, tenancy
+from ledger import admin_keys, changes, keys, tenancy
 from ledger.database import Database
 from ledger.errors import NotFound, Refused
 from ledger.networks import Networks
@@ -182,14 +182,17 @@ async def test_lists_are_in_order_and_filtered(database: Database) -> None:
 async def test_admin_keys_are_found_while_they_are_active(database: Database) -> None:
     """Guards against a revoked operator."""
     async with database.write() as session:
-        key, secret = await tenancy.create_admin_key(session, PEPPER, "operator", 1)
+        key, secret = await admin_keys.create_admin_key(session, PEPPER, "operator", 1)
     digest = keys.digest(PEPPER, secret)
     assert keys.is_well_formed(secret.encode(), keys.ADMIN_PREFIX)
     async with database.write() as session:
-        found = await tenancy.find_admin_key(session, digest, 2)
+        found = await admin_keys.find_admin_key(session, digest, 2)
         assert found is not None and found.id == key.id
-        await tenancy.revoke_admin_key(session, key.id, 3)
-        assert await tenancy.find_admin_key(session, digest, 4) is None
+        with pytest.raises(Refused, match="last key"):
+            await admin_keys.revoke_admin_key(session, key.id, 3)
+        await admin_keys.create_admin_key(session, PEPPER, "another", 3)
+        await admin_keys.revoke_admin_key(session, key.id, 3)
+        assert await admin_keys.find_admin_key(session, digest, 4) is None
 
 
 async def test_every_change_is_in_the_log(database: Database) -> None:

@@ -1,0 +1,53 @@
+"""Who acts: from a request's credentials to an Actor, and what each route asks of it.
+
+Every route of the control plane declares a permission: `actor: Annotated[Actor, may(Permission.KEYS_READ)]`.
+Who has it not gets 403 with its name, before anything is looked up; whose it is not gets 404 from
+admin/within.py, as if it did not exist. tests/integration/admin/test_permissions.py walks all routes.
+"""
+
+from typing import Annotated, Any
+
+from fastapi import Depends, Request
+
+from admin.auth import Key
+from ledger.actors import Actor, ActorKind
+from ledger.errors import Denied
+from ledger.roles import Permission
+
+__all__ = ["Acting", "Actor", "May", "acting", "may"]
+
+
+async def acting(request: Request, key: Key) -> Actor:
+    """Who acts in this request. Raises Unauthenticated."""
+    return Actor(
+        kind=ActorKind.ADMIN_KEY,
+        id=key.id,
+        name=key.name,
+        role=key.role,
+        tenant_id=key.tenant_id,
+        project_id=key.project_id,
+        address=None if request.client is None else request.client.host,
+        user_agent=request.headers.get("user-agent"),
+    )
+
+
+Acting = Annotated[Actor, Depends(acting)]
+
+
+class May:
+    """The dependency of a route that asks for a permission."""
+
+    def __init__(self, permission: Permission) -> None:
+        """`permission` is what it asks for."""
+        self.permission = permission
+
+    async def __call__(self, actor: Acting) -> Actor:
+        """The actor. Raises Unauthenticated, and Denied where its role has not the permission."""
+        if not actor.may(self.permission):
+            raise Denied(self.permission)
+        return actor
+
+
+def may(permission: Permission) -> Any:
+    """As a route's parameter: the actor, which has this permission."""
+    return Depends(May(permission))
