@@ -10,7 +10,9 @@ the half-close. Knows nothing of OpenAI, of tenants or of usage. Rules:
   from `data_received`.
 - A failure is told once, as an EngineGone, EngineSilent or EngineNonsense, and `answered` says whether a
   byte had come.
-- No timer per request: the owner calls `sweep` a few times a second, and deadlines are compared there.
+- No timer per request: the owner calls `sweep` a few times a second, and deadlines are compared there. One
+  that has passed counts at the sweep after: what waits in the socket while our own loop stood still is read
+  first, and is no silence.
 """
 
 import asyncio
@@ -379,6 +381,8 @@ class Pool:
         self._heads: dict[str, bytes] = {}
         self._idle: deque[Exchange] = deque()
         self._busy: set[Exchange] = set()
+        self._late: dict[Exchange, float] = {}
+        """What the last sweep found late, and by which deadline."""
         self._connecting = 0
 
     @property
@@ -422,9 +426,16 @@ class Pool:
             self._idle.remove(exchange)
 
     def sweep(self, now: float) -> None:
-        """Ends what has outlived its deadline. To be called a few times a second."""
-        for exchange in [one for one in (*self._busy, *self._idle) if one.deadline < now]:
+        """Ends what has outlived its deadline: an idle connection at once, a call where the sweep before
+        found it so. To be called a few times a second.
+        """
+        for exchange in [one for one in self._idle if one.deadline < now]:
             exchange.expire()
+        before = self._late
+        self._late = {one: one.deadline for one in self._busy if one.deadline < now}
+        for exchange, deadline in self._late.items():
+            if before.get(exchange) == deadline:
+                exchange.expire()
 
     def close(self) -> None:
         """Closes every connection."""
