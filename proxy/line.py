@@ -133,11 +133,12 @@ class DirectLine:
         self._complete()
 
     def start(self, lines: bytes) -> None:
-        """Writes the head of a stream."""
+        """Writes the head of a stream, which has begun also where the client has just gone."""
         cycle = self._cycle
+        cycle.chunked_encoding = True
+        head = self._head(200, lines + b"transfer-encoding: chunked\r\n")
         if not cycle.transport.is_closing():
-            cycle.chunked_encoding = True
-            cycle.transport.write(self._head(200, lines + b"transfer-encoding: chunked\r\n"))
+            cycle.transport.write(head)
 
     def chunk(self, data: bytes) -> bool:
         """Writes a chunk of a stream whose head is sent, or drops it if the client has gone. False where a

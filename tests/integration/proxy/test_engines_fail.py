@@ -1,6 +1,5 @@
 """Engines that die, hang, restart or are not there, and clients that are slow."""
 
-import signal
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -112,32 +111,6 @@ def test_a_slow_engine_within_its_time_is_waited_for(impatient_gate: Gate, calm_
     calm_engine.set_faults({"tokens_per_second": 4})
     response = impatient_gate.client.post(CHAT, json=stream_body(max_tokens=8))
     assert events(response.content)[-1] == "[DONE]"
-
-
-def test_a_worker_that_stood_still_reads_what_waits_before_it_gives_up(
-    impatient_gate: Gate, calm_engine: Engine
-) -> None:
-    """Guards against an answer that is broken off, and tokens that nobody pays, because a worker without a
-    processor looked at the clock before it read what had come.
-    """
-    for leaves in (False, True):
-        with impatient_gate.wire() as wire:
-            wire.send(impatient_gate.request(stream_body(max_tokens=60)))
-            assert wire.answer_head() == 200
-            wire.chunk()
-            impatient_gate.worker.popen.send_signal(signal.SIGSTOP)
-            try:
-                calm_engine.settled_totals()
-                time.sleep(1.5)  # past the gap
-                if leaves:
-                    wire.close()
-            finally:
-                impatient_gate.worker.popen.send_signal(signal.SIGCONT)
-            if not leaves:
-                assert events(wire.rest())[-1] == "[DONE]"
-        row = impatient_gate.row(wire.request_id)
-        assert row["ending"] in ("finished", "client_left" if leaves else "finished")
-        assert row["usage_source"] == "final" and row["completion_tokens"] == 60
 
 
 def memory_kib(process: int) -> int:
