@@ -3,9 +3,10 @@ bottleneck.
 
 Rules: one process, one uvloop, no decoding of bodies. Paced streams are driven by one shared timer, as an
 engine's step emits a token to every running request at once; a step that comes late is counted, not made up
-for. `/bench/finish` ends every paced stream whole with its next step. `/bench/stats` says how many calls,
-chunks and tokens left, and what CPU time that took, so that a run can show where the limit lay. Must not know
-who asks.
+for. `/bench/finish` ends every paced stream whole with its next step. A stream whose other side says that it
+will send no more is aborted there and then, as vLLM does it: all that is counted of it was written before,
+and is there for who reads on to the end. `/bench/stats` says how many calls, chunks and tokens left, and what
+CPU time that took, so that a run can show where the limit lay. Must not know who asks.
 
     python -m bench.engine --port 0       prints `port N`, then serves until SIGTERM, then prints its CPU time
 """
@@ -35,13 +36,15 @@ _stream_end = cache(wire.stream_end)
 
 
 class Tally:
-    """What left the engine since its start."""
+    """What left the engine since its start. `unanswered` calls are streams that were aborted before their
+    first chunk.
+    """
 
     def __init__(self) -> None:
         self.calls = {"unary": 0, "burst": 0, "paced": 0}
         self.chunks = 0
         self.completion_tokens = 0
-        self.broken_streams = 0
+        self.unanswered = 0
         self.steps = 0
         self.late_steps = 0
 
@@ -70,9 +73,12 @@ class Pacer:
         self._streams[stream] = (self._step_number, chunks)
 
     def drop(self, stream: EngineProtocol) -> None:
-        if first := self._streams.pop(stream, None):
-            self._tally.broken_streams += 1
-            self._tally.completion_tokens += max(0, self._step_number - first[0] - 1)
+        if begun := self._streams.pop(stream, None):
+            written = self._step_number - begun[0]
+            if written:
+                self._tally.completion_tokens += written - 1  # the first chunk has none
+            else:
+                self._tally.unanswered += 1
 
     def finish(self) -> None:
         """The next step is the last of every stream that is open then."""
@@ -123,6 +129,9 @@ class EngineProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self.write = self._transport.write
+
+    def eof_received(self) -> None:
+        self._pacer.drop(self)  # now: a step may come before the connection is lost
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._pacer.drop(self)

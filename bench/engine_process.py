@@ -24,9 +24,12 @@ _STILL_S = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What has left the engine since its start."""
+    """What has left the engine since its start. `passed` is what a ledger must have; `unanswered` calls were
+    given up before their first byte, and are none of those.
+    """
 
     passed: Recorded
+    unanswered: int
     chunks: int
     steps: int
 
@@ -54,8 +57,9 @@ class Engine:
         """What it has answered."""
         with urllib.request.urlopen(f"{self.url}/bench/stats") as answer:
             said = json.loads(answer.read())
-        passed = Recorded(sum(said["calls"].values()), said["completion_tokens"])
-        return Tally(passed, said["chunks"], said["steps"])
+        answered = sum(said["calls"].values()) - said["unanswered"]
+        passed = Recorded(answered, said["completion_tokens"])
+        return Tally(passed, said["unanswered"], said["chunks"], said["steps"])
 
     def settled(self) -> Tally:
         """The same, once a call that its client has just given up is counted, too."""

@@ -38,7 +38,8 @@ class Recorded:
 @dataclass(frozen=True, slots=True)
 class Round:
     """The figures of one start of one subject, by name; `passed` went through it and `recorded` was in its
-    ledger at the end. `failures` says why, by the step (scale.phase_steps) that has no figures.
+    ledger at the end. `failures` says why, by the step (scale.phase_steps) that has no figures. Calls that
+    the load gave up before their first byte are `unanswered`, and not to be in a ledger.
     """
 
     subject: str
@@ -48,22 +49,12 @@ class Round:
     passed: Recorded
     recorded: Recorded | None
     failures: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether every stream was read to its end, so that the ledger's tokens must be the engine's."""
-        cut = any(value for name, value in self.figures.items() if name.endswith("_cut_streams"))
-        return not cut and not self.failures
+    unanswered: int = 0
 
     @property
     def is_recorded(self) -> bool:
-        """Whether the ledger, if it keeps one, has every call and every token of those read to their end."""
-        if self.recorded is None:
-            return True
-        has_calls = self.recorded.calls == self.passed.calls
-        return has_calls and (
-            not self.is_whole or self.recorded.completion_tokens == self.passed.completion_tokens
-        )
+        """Whether the ledger, if it keeps one, has every call and every token, once."""
+        return self.recorded is None or self.recorded == self.passed
 
     def disturbed(self, streams: int) -> bool:
         """Whether paced events bunched up although the subject had time left: somebody kept it, or the load,

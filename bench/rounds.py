@@ -85,7 +85,7 @@ def hold(name: str, phase: str, scale: Scale, say: Say) -> None:
 def _round(
     make: type[Subject], number: int, phases: Sequence[str], scale: Scale, engine: Engine, cores: Cores
 ) -> Round:
-    before = engine.settled().passed
+    before = engine.settled()
     figures: dict[str, float] = {}
     failures: dict[str, str] = {}
     direct, recorded, version = Recorded(0, 0), None, ""
@@ -101,9 +101,10 @@ def _round(
                 direct = direct.plus(at_work.direct)
     except _FAILURES as failure:
         failures[END if figures or failures else START] = _in_a_line(failure)
-    after = engine.settled().passed
-    passed = after.minus(before).minus(direct)
-    return Round(make.name, version, number, figures, passed, recorded, failures)
+    after = engine.settled()
+    passed = after.passed.minus(before.passed).minus(direct)
+    unanswered = after.unanswered - before.unanswered
+    return Round(make.name, version, number, figures, passed, recorded, failures, unanswered)
 
 
 def measure(

@@ -98,11 +98,11 @@ def _ledger_lines(run: Run) -> list[str]:
     lines = []
     for each in run.rounds:
         if each.recorded is not None:
-            there = "every call and token is there" if each.is_whole else "every call is there"
+            there = "every call and token is there"
             verdict = there if each.is_recorded else "**CALLS OR TOKENS MISSING, OR TOO MANY**"
-            if each.failures and each.recorded.calls < each.passed.calls:
-                verdict = "not judged: a step failed, and gave up calls before their first byte"
             counted = f"{each.recorded.calls} rows for {each.passed.calls} calls"
+            if each.unanswered:
+                counted += f" ({each.unanswered} more were given up before their first byte)"
             counted += f", {each.recorded.completion_tokens} tokens of {each.passed.completion_tokens}"
             lines.append(f"- ledger of {each.subject}, round {each.number}: {counted}: {verdict}")
     return lines

@@ -63,7 +63,6 @@ class SlowStreams:
     def drop(self, stream: SlowProtocol) -> None:
         if (place := self._places.pop(stream, None)) is not None:
             del self._turns[place][stream]
-            self._tally.broken_streams += 1
 
     def finish(self) -> None:
         self._is_finishing = True
@@ -94,6 +93,10 @@ class SlowProtocol(EngineProtocol):
     def __init__(self, routes: dict[bytes, bytes], pacer: Pacer, tally: Tally, slow: SlowStreams) -> None:
         super().__init__(routes, pacer, tally)
         self._slow = slow
+
+    def eof_received(self) -> None:
+        self._slow.drop(self)
+        super().eof_received()
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._slow.drop(self)

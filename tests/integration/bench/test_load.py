@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import Any
 
@@ -96,6 +97,33 @@ async def test_streams_that_do_not_end_are_cut_and_counted(engine: Engine) -> No
 
     arrived = await _hold(engine, _request(wire.Wanted("paced", 3000)), finish=never, ends_within_s=0.1)
     assert arrived.cut == 10
+
+
+async def test_the_engine_counts_of_an_aborted_stream_what_its_reader_can_have(engine: Engine) -> None:
+    """Guards against a ledger that is called wrong, and against one that is wrong unseen, because the engine
+    counts steps of connections whose other side has sent its last.
+    """
+    request = _request(wire.Wanted("paced", 3000))
+
+    async def aborted(chunks: int) -> int:
+        """Leaves when so many chunks have come; how many there were at the end."""
+        reader, writer = await asyncio.open_connection(*engine.address)
+        writer.write(request)
+        read = b""
+        while read.count(b"data: ") < chunks:
+            read += await reader.read(65_536)
+        writer.write_eof()
+        read += await reader.read()
+        writer.close()
+        return read.count(b"data: ")
+
+    async with asyncio.timeout(20):
+        counts = await asyncio.gather(*(aborted(number % 9) for number in range(200)))
+    tally = engine.settled()
+    assert (tally.passed.calls, tally.unanswered) == (sum(map(bool, counts)), counts.count(0))
+    assert counts.count(0) > 0
+    assert tally.passed.completion_tokens == sum(count - 1 for count in counts if count)
+    assert tally.chunks == sum(counts)
 
 
 async def test_a_stream_that_ends_by_itself_fails_the_phase(engine: Engine) -> None:
