@@ -68,6 +68,7 @@ class StreamRunner:
 
     __slots__ = (
         "_batch",
+        "_closing",
         "_event_at",
         "_events",
         "_fault",
@@ -99,10 +100,18 @@ class StreamRunner:
         self._stream_interval = stream_interval
         self._unsent: dict[int, list[Step]] = {}
         self._leftover: list[bytes] = []
+        self._closing = 0
         self._fault = fault
         self._opened = self._stalled = self._hung = False
         self.over: asyncio.Future[Ended] = asyncio.get_running_loop().create_future()
         self._event_at = self._next_incident()
+
+    @property
+    def withheld(self) -> int:
+        """How many chunks that are counted as sent have not gone out whole. What closes a stream is behind
+        them, and is no chunk.
+        """
+        return max(0, self.wire.withheld - self._closing)
 
     def _next_incident(self) -> int:
         """After how many chunks the fault strikes next."""
@@ -147,10 +156,12 @@ class StreamRunner:
             return self._incident()
         if self._batch.done:
             account.over()
+            chunks = len(out)
             if not self._fault.omit_usage:
                 out += self._events.closing([choice.generated_tokens for choice in self._batch.choices])
             if not self._fault.omit_done:
                 out.append(DONE_EVENT)
+            self._closing = len(out) - chunks
             self.wire.write(out)
             self._end(Ended.FINISHED)
             return None
@@ -185,7 +196,9 @@ class StreamRunner:
             self._event_at = self._next_incident()
             return fault.stall_ms / 1000
         if fault.error_after_chunks == mark:
-            self.wire.write([ENGINE_DIED_EVENT] if fault.omit_done else [ENGINE_DIED_EVENT, DONE_EVENT])
+            events = [ENGINE_DIED_EVENT] if fault.omit_done else [ENGINE_DIED_EVENT, DONE_EVENT]
+            self._closing = len(events)
+            self.wire.write(events)
             self._end(Ended.ERRORED)
         elif fault.hang_after_chunks == mark:
             self._hung = True

@@ -154,8 +154,7 @@ class Serving:
         )
         self._start(one, runner, pace)
         ended = await self._kept_alive(runner)
-        if ended is Ended.ABORTED:
-            one.account.chunks_sent -= wire.withheld  # the client left before they went out
+        one.account.chunks_sent -= runner.withheld  # the client left before they went out
         one.account.end(ended)
         if ended in (Ended.FINISHED, Ended.ERRORED) and not wire.gone:
             await exchange.end()

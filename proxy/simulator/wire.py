@@ -120,6 +120,8 @@ class FaultyWire(Wire):
 
     def _next_piece(self) -> None:
         self._timer = None
+        if self.gone:
+            return  # what has not gone out stays withheld
         # The rest of one chunk and the begin of the next go together: a read never ends where an event does.
         piece = self._pieces.popleft() if self._pieces else b""
         if piece:

@@ -3,9 +3,11 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,7 @@ from proxy.simulator import Fault, SimulatorConfig
 from proxy.simulator.account_file import read_accounts
 from race.processes import ROOT
 from tests.engines import Engine, engine, engine_process, engine_thread, fast_engine
-from tests.integration.simulator.test_simulator_streams import HI, STREAM, connected
+from tests.integration.simulator.test_simulator_streams import ENDLESS, HI, STREAM, connected
 
 __all__ = ["engine", "fast_engine"]
 
@@ -244,6 +246,24 @@ def test_what_was_held_back_is_not_told(engine: Engine) -> None:
     assert account["ended"] == "aborted"
     assert account["chunks_sent"] % 8 == 0  # the role and seven tokens, then eight tokens each
     assert account["chunks_sent"] - 1 <= account["generated_tokens"]
+
+
+@pytest.mark.parametrize("fault", [Fault(split_seed=7), Fault(split_seed=7, coalesce_events=3)])
+def test_half_an_event_is_not_told(engine: Engine, fault: Fault) -> None:
+    """Guards against an account that calls sent an event whose second half came when nobody listened: the
+    proxy in front would be short of a token that it never saw.
+    """
+    engine.set_faults(fault)
+    names = [f"call-{number}" for number in range(60)]
+    with ExitStack() as stack:
+        clients = [stack.enter_context(connected(engine, ENDLESS, name)) for name in names]
+        for number, client in enumerate(clients):
+            client.read_until(b'"completion_tokens":%d,' % (1 + number % 5))
+            client.socket.shutdown(socket.SHUT_WR)
+        for client in clients:
+            client.drain()
+    sent = [engine.call(name)["chunks_sent"] for name in names]
+    assert [len(client.chunks()) for client in clients] == sent
 
 
 @pytest.mark.parametrize("at_byte", [0, 40, 1 << 20])
