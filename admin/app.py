@@ -17,7 +17,7 @@ from fastapi.staticfiles import StaticFiles
 from swagger_ui_bundle import swagger_ui_path
 
 from admin import errors
-from admin.api import keys, limits, organization, prices, tenants, usage
+from admin.api import admin_keys, keys, limits, organization, prices, tenants, usage
 from admin.api.responses import ERRORS
 from admin.auth import Here, Plane
 from admin.config import AdminSettings
@@ -45,7 +45,14 @@ def create_app(settings: AdminSettings) -> FastAPI:
     app = FastAPI(title=TITLE, version=_version(), lifespan=lifespan, docs_url=None, redoc_url=None)
     errors.install(app)
     app.add_middleware(Requests)
-    for router in (tenants.router, keys.router, limits.router, prices.router, usage.router):
+    for router in (
+        tenants.router,
+        keys.router,
+        admin_keys.router,
+        limits.router,
+        prices.router,
+        usage.router,
+    ):
         app.include_router(router, prefix="/admin/v1", responses=ERRORS)
     app.include_router(
         organization.router,

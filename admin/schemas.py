@@ -15,12 +15,21 @@ from admin.restrictions import Cidrs, ModelList, Scopes
 from admin.times import format_instant
 from ledger.money import format_micros, format_picos
 from ledger.reports import UsageTotal
+from ledger.roles import Role
 from ledger.states import KeyState, OutagePolicy, ProjectState, TenantState
 from ledger.tables.prices import PriceVersion
 from ledger.tables.tenancy import AdminKey, ApiKey, Project, Tenant
 
 Instant = Annotated[str, Field(examples=["2026-11-22T18:00:00Z"], description="ISO 8601, UTC")]
 Price = Annotated[str, Field(examples=["0.15"], description="Units of currency per million tokens, decimal")]
+Expiry = Annotated[
+    str | None,
+    Field(
+        max_length=64,
+        examples=["30d"],
+        description="A duration (90s, 45m, 12h, 30d, 2w) or an ISO 8601 time; never, unless given",
+    ),
+]
 Name = Annotated[str, Field(min_length=1, max_length=200, examples=["Acme"])]
 
 
@@ -129,9 +138,13 @@ class AdminKeyView(Resource):
 
     id: str
     name: str
+    role: Role
+    tenant_id: Annotated[str | None, Field(description="Whose; null: the operator's")]
+    project_id: Annotated[str | None, Field(description="What it is limited to; null: the whole tenant")]
     state: KeyState
     redacted: str
     created_at: Instant
+    expires_at: Instant | None
 
     @classmethod
     def of(cls, key: AdminKey) -> Self:
@@ -150,13 +163,17 @@ class NewAdminKey(AdminKeyView):
         return cls(key=secret, **_admin_key_fields(key))
 
 
-def _admin_key_fields(key: AdminKey) -> dict[str, str]:
+def _admin_key_fields(key: AdminKey) -> dict[str, Any]:
     return {
         "id": key.id,
         "name": key.name,
+        "role": key.role,
+        "tenant_id": key.tenant_id,
+        "project_id": key.project_id,
         "state": key.state,
         "redacted": key.redacted,
         "created_at": format_instant(key.created_us),
+        "expires_at": None if key.expires_us is None else format_instant(key.expires_us),
     }
 
 

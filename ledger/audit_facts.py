@@ -1,4 +1,4 @@
-"""What the audit log tells of a row: its columns that mean something to people. Pure.
+"""What the audit log tells of a row: its columns that mean something to people.
 
 Never a digest, and no secret: of a key there is the redacted form that lists show, too.
 """

@@ -3,14 +3,13 @@
 from typing import Annotated, Protocol
 
 from fastapi import APIRouter
-from pydantic import Field
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from admin.actors import Actor, may
 from admin.api.responses import Listing
 from admin.auth import Here, Plane
 from admin.restrictions import KeyRestrictions
-from admin.schemas import KeyView, Name, NewKey
+from admin.schemas import Expiry, KeyView, Name, NewKey
 from admin.times import parse_expiry
 from admin.within import key_of, project_of
 from ledger import tenancy
@@ -27,14 +26,7 @@ class KeyOrder(KeyRestrictions):
     """What a new key is told."""
 
     name: Name = "API key"
-    expires: Annotated[
-        str | None,
-        Field(
-            max_length=64,
-            examples=["30d"],
-            description="A duration (90s, 45m, 12h, 30d, 2w) or an ISO 8601 time; never, unless given",
-        ),
-    ] = None
+    expires: Expiry = None
 
 
 @router.get("/projects/{project_id}/keys")

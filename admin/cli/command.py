@@ -18,6 +18,7 @@ import typer
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
+    from ledger.actors import Actor
     from ledger.settings import LedgerSettings
 
 T = TypeVar("T")
@@ -68,6 +69,13 @@ class Request:
 
         return write(self.settings(), work)
 
+    @property
+    def actor(self) -> "Actor":
+        """Who changes something with this command."""
+        from admin.cli.acting import command_line
+
+        return command_line()
+
     def show(self, document: Document, *, note: str = "") -> None:
         """Prints one thing: as JSON, or a line for each field; `note` is for people only."""
         if self.as_json:
@@ -89,6 +97,15 @@ class Request:
             print_table(documents, columns)
 
 
+ExpiryOption = Annotated[
+    str | None,
+    typer.Option(
+        "--expires",
+        metavar="WHEN",
+        help="A duration such as 30d, or an ISO 8601 time. Never, unless given.",
+        show_default=False,
+    ),
+]
 GivenName = Annotated[str | None, typer.Argument(metavar="NAME", show_default=False)]
 NameOption = Annotated[
     str | None, typer.Option("--name", metavar="NAME", help="The same.", show_default=False)

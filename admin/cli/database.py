@@ -76,11 +76,15 @@ def backup(
 @common
 def adopt_secret(request: Request) -> None:
     """Go on with the secret key of now: every key made with another one is given up for good."""
-    from ledger import secret_check
+    from ledger import audit, secret_check
+    from ledger.audit import Subject
+    from ledger.audit_events import Event
     from ledger.settings import pepper
 
     async def take(session: "AsyncSession", settings: "LedgerSettings", now_us: int) -> None:
         await secret_check.adopt(await session.connection(), pepper(settings), now_us)
+        subject = Subject("secret_key")
+        await audit.record(session, request.actor, Event.SECRET_ADOPTED, subject, None, {}, now_us)
 
     request.write(take)
     request.show({"state": "adopted"}, note="Restart every metergate of this ledger, and make new keys.")

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from admin.cli.command import Request, common
+from admin.cli.command import ExpiryOption, Request, common
 from admin.cli.restrictions import (
     AllowModel,
     AnyAddress,
@@ -36,15 +36,7 @@ def create(
     request: Request,
     project: Annotated[str, typer.Option("--project", metavar="ID", help="Whose key.", show_default=False)],
     name: Annotated[str, typer.Option("--name", help="What people call it.")] = "API key",
-    expires: Annotated[
-        str | None,
-        typer.Option(
-            "--expires",
-            metavar="WHEN",
-            help="A duration such as 30d, or an ISO 8601 time. Never, unless given.",
-            show_default=False,
-        ),
-    ] = None,
+    expires: ExpiryOption = None,
     allow: AllowModel = None,
     deny: DenyModel = None,
     scopes: ScopeNames = None,
@@ -71,6 +63,7 @@ def create(
             model_permissions=permissions,
             scopes=key_scopes,
             networks=networks,
+            by=request.actor,
         )
 
     key, secret = request.write(make)
@@ -139,11 +132,11 @@ def update(
 
     async def change(session: "AsyncSession", _: "LedgerSettings", now: int) -> "ApiKey":
         if allow or deny or any_model:
-            await tenancy.set_key_models(session, key_id, permissions, now)
+            await tenancy.set_key_models(session, key_id, permissions, now, by=request.actor)
         if scopes or any_scope:
-            await tenancy.set_key_scopes(session, key_id, key_scopes, now)
+            await tenancy.set_key_scopes(session, key_id, key_scopes, now, by=request.actor)
         if cidrs or any_address:
-            await tenancy.set_key_networks(session, key_id, networks, now)
+            await tenancy.set_key_networks(session, key_id, networks, now, by=request.actor)
         return await tenancy.get_api_key(session, key_id)
 
     _show_changed(request, request.write(change))
@@ -156,7 +149,8 @@ def revoke(request: Request, key_id: KeyId) -> None:
     from ledger import tenancy
 
     _show_changed(
-        request, request.write(lambda session, _, now: tenancy.revoke_api_key(session, key_id, now))
+        request,
+        request.write(lambda session, _, now: tenancy.revoke_api_key(session, key_id, now, by=request.actor)),
     )
 
 
@@ -166,7 +160,10 @@ def block(request: Request, key_id: KeyId) -> None:
     """Refuse a key, within a second, until it is unblocked."""
     from ledger import tenancy
 
-    _show_changed(request, request.write(lambda session, _, now: tenancy.block_api_key(session, key_id, now)))
+    _show_changed(
+        request,
+        request.write(lambda session, _, now: tenancy.block_api_key(session, key_id, now, by=request.actor)),
+    )
 
 
 @app.command()
@@ -176,7 +173,10 @@ def unblock(request: Request, key_id: KeyId) -> None:
     from ledger import tenancy
 
     _show_changed(
-        request, request.write(lambda session, _, now: tenancy.unblock_api_key(session, key_id, now))
+        request,
+        request.write(
+            lambda session, _, now: tenancy.unblock_api_key(session, key_id, now, by=request.actor)
+        ),
     )
 
 

@@ -108,6 +108,7 @@ def set_(
             end_user=end_user,
             burst=burst,
             soft=soft,
+            by=request.actor,
         )
         return LimitView.of(limit, settings.currency)
 
@@ -183,6 +184,8 @@ def remove(request: Request, limit_id: LimitId) -> None:
     from ledger import limit_settings
 
     async def take(session: "AsyncSession", settings: "LedgerSettings", now: int) -> LimitView:
-        return LimitView.of(await limit_settings.remove_limit(session, limit_id, now), settings.currency)
+        return LimitView.of(
+            await limit_settings.remove_limit(session, limit_id, now, by=request.actor), settings.currency
+        )
 
     request.show(request.write(take).model_dump(mode="json"))

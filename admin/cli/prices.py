@@ -73,6 +73,7 @@ def set_(
             tenant_id=tenant,
             currency=currency or settings.currency,
             from_us=from_us,
+            by=request.actor,
         )
 
     request.show(PriceView.of(request.write(begin)).model_dump(mode="json"))

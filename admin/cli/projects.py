@@ -29,7 +29,7 @@ def create(
     chosen, permissions = name_of(name, name_option), models_of(allow, deny)
     project = request.write(
         lambda session, _, now: tenancy.create_project(
-            session, tenant, chosen, now, model_permissions=permissions
+            session, tenant, chosen, now, model_permissions=permissions, by=request.actor
         )
     )
     request.show(ProjectView.of(project).model_dump(mode="json"))
@@ -84,7 +84,9 @@ def update(
         raise typer.BadParameter("say what to change: see --help")
     permissions = models_of(allow, deny)
     project = request.write(
-        lambda session, _, now: tenancy.set_project_models(session, project_id, permissions, now)
+        lambda session, _, now: tenancy.set_project_models(
+            session, project_id, permissions, now, by=request.actor
+        )
     )
     request.show(ProjectView.of(project).model_dump(mode="json"))
 
@@ -116,6 +118,8 @@ def _set_state(request: Request, project_id: str, state: str) -> None:
     from ledger.states import ProjectState
 
     project = request.write(
-        lambda session, _, now: tenancy.set_project_state(session, project_id, ProjectState(state), now)
+        lambda session, _, now: tenancy.set_project_state(
+            session, project_id, ProjectState(state), now, by=request.actor
+        )
     )
     request.show(ProjectView.of(project).model_dump(mode="json"))

@@ -46,7 +46,9 @@ def create(
 
     chosen, policy = name_of(name, name_option), _policy(outage_policy or OutageChoice.FAIL_CLOSED)
     tenant = request.write(
-        lambda session, _, now: tenancy.create_tenant(session, chosen, now, outage_policy=policy)
+        lambda session, _, now: tenancy.create_tenant(
+            session, chosen, now, outage_policy=policy, by=request.actor
+        )
     )
     request.show(TenantView.of(tenant).model_dump(mode="json"))
 
@@ -87,7 +89,9 @@ def update(request: Request, tenant_id: TenantId, outage_policy: OutageOption = 
     if outage_policy is None:
         raise typer.BadParameter("say what to change: see --help")
     policy = _policy(outage_policy)
-    tenant = request.write(lambda session, _, now: tenancy.set_outage_policy(session, tenant_id, policy, now))
+    tenant = request.write(
+        lambda session, _, now: tenancy.set_outage_policy(session, tenant_id, policy, now, by=request.actor)
+    )
     request.show(TenantView.of(tenant).model_dump(mode="json"))
 
 
@@ -111,7 +115,9 @@ def _set_state(request: Request, tenant_id: str, state: str) -> None:
     from ledger.states import TenantState
 
     tenant = request.write(
-        lambda session, _, now: tenancy.set_tenant_state(session, tenant_id, TenantState(state), now)
+        lambda session, _, now: tenancy.set_tenant_state(
+            session, tenant_id, TenantState(state), now, by=request.actor
+        )
     )
     request.show(TenantView.of(tenant).model_dump(mode="json"))
 

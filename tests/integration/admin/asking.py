@@ -1,0 +1,167 @@
+"""Two tenants, a key for every role, and how each route of the control plane is asked: for test_permissions.
+
+A new route needs nothing here if the ids in its path have names that NOBODYS has; one with a body or a query
+needs a line in WAYS.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import text
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ledger import admin_keys, limit_settings, tenancy
+from ledger.database import Database
+from ledger.limit_settings import LimitScope
+from ledger.limits import LimitKind, LimitWindow
+from ledger.roles import Role
+
+Ids = dict[str, str]
+
+NOBODYS: Ids = {
+    "tenant_id": "org-000000000000000000000000",
+    "project_id": "proj_000000000000000000000000",
+    "key_id": "key_000000000000000000000000",
+    "limit_id": "limit_000000000000000000000000",
+    "admin_key_id": "adminkey_000000000000000000000000",
+}
+"""Ids that name nothing, by the names that paths have for them."""
+
+
+@dataclass(frozen=True)
+class Way:
+    """How to ask a route. Strings are templates: "{project_id}" becomes the id of whose project it is."""
+
+    body: Any = None
+    query: dict[str, str] = field(default_factory=dict)
+    status: int = 200
+    quiet: bool = False
+    """It changes nothing here, so there is nothing in the audit log."""
+
+
+PLAIN = Way()
+WAYS: dict[tuple[str, str], Way] = {
+    ("POST", "/admin/v1/tenants"): Way({"name": "T"}, status=201),
+    ("PATCH", "/admin/v1/tenants/{tenant_id}"): Way({"outage_policy": "fail_open"}),
+    ("POST", "/admin/v1/tenants/{tenant_id}/unblock"): Way(quiet=True),
+    ("POST", "/admin/v1/tenants/{tenant_id}/projects"): Way({"name": "P"}, status=201),
+    ("PATCH", "/admin/v1/projects/{project_id}"): Way(
+        {"model_permissions": {"mode": "allow_list", "model_ids": []}}
+    ),
+    ("POST", "/admin/v1/projects/{project_id}/unblock"): Way(quiet=True),
+    ("POST", "/admin/v1/projects/{project_id}/keys"): Way({"name": "K"}, status=201),
+    ("PATCH", "/admin/v1/keys/{key_id}"): Way({"scopes": ["models"]}),
+    ("POST", "/admin/v1/keys/{key_id}/unblock"): Way(quiet=True),
+    ("GET", "/admin/v1/limits"): Way(query={"project_id": "{project_id}"}),
+    ("POST", "/admin/v1/limits"): Way({"api_key_id": "{key_id}", "kind": "tokens", "max": 5}),
+    ("POST", "/admin/v1/prices"): Way({"model": "m", "input": "1", "output": "1"}, status=201),
+    ("GET", "/admin/v1/usage"): Way(query={"project_id": "{project_id}"}),
+    ("POST", "/admin/v1/admin_keys"): Way({"role": "reader", "project_id": "{project_id}"}, status=201),
+    ("POST", "/v1/organization/projects"): Way({"name": "P"}),
+}
+
+
+def filled(template: Any, ids: Ids) -> Any:
+    """The template with these ids."""
+    if isinstance(template, str):
+        return template.format_map(ids)
+    if isinstance(template, dict):
+        return {name: filled(value, ids) for name, value in template.items()}
+    if isinstance(template, list):
+        return [filled(value, ids) for value in template]
+    return template
+
+
+@dataclass(frozen=True)
+class Asker:
+    """An admin key."""
+
+    id: str
+    secret: str
+    role: Role
+    is_limited: bool
+
+    def __str__(self) -> str:
+        """As failures show it."""
+        return f"{self.role}, limited to a project" if self.is_limited else str(self.role)
+
+
+@dataclass(frozen=True)
+class World:
+    """Whose things there are: a tenant's, in a project and in a project beside it, and another tenant's."""
+
+    askers: list[Asker]
+    own: Ids
+    beside: Ids
+    others: Ids
+
+
+async def make_world(database: Database, pepper: bytes) -> World:
+    """Two tenants with all that there can be, and keys of the first for every role."""
+    async with database.write() as session:
+        tenants = [await tenancy.create_tenant(session, name, 1) for name in ("Ours", "Theirs")]
+        await session.flush()
+        own, beside, others = [
+            await _things(session, pepper, tenants[index].id, f"Project {number}")
+            for number, index in enumerate((0, 0, 1))
+        ]
+        askers = []
+        for role, project_id in [
+            (Role.OPERATOR, None),
+            *((role, None) for role in Role if role is not Role.OPERATOR),
+            *((role, own["project_id"]) for role in Role if role is not Role.OPERATOR),
+        ]:
+            key, secret = await admin_keys.create_admin_key(
+                session,
+                pepper,
+                "Asker",
+                1,
+                role=role,
+                tenant_id=None if role is Role.OPERATOR else own["tenant_id"],
+                project_id=project_id,
+            )
+            askers.append(Asker(key.id, secret, role, project_id is not None))
+    return World(askers, own, beside, others)
+
+
+async def _things(session: AsyncSession, pepper: bytes, tenant_id: str, name: str) -> Ids:
+    project = await tenancy.create_project(session, tenant_id, name, 1)
+    await session.flush()
+    key, _ = await tenancy.create_api_key(session, pepper, project.id, "Key", 1)
+    await session.flush()
+    limit = await limit_settings.set_limit(
+        session, LimitScope(api_key_id=key.id), LimitKind.REQUESTS, LimitWindow.DAY, 5, 1
+    )
+    admin_key, _ = await admin_keys.create_admin_key(
+        session, pepper, "Key", 1, role=Role.READER, tenant_id=tenant_id, project_id=project.id
+    )
+    return {
+        "tenant_id": tenant_id,
+        "project_id": project.id,
+        "key_id": key.id,
+        "limit_id": limit.id,
+        "admin_key_id": admin_key.id,
+    }
+
+
+class Undone(Database):
+    """A SQLite ledger in which nothing stays: each request finds the world as it was. `actors`: whom the
+    audit log had for what the last transaction changed.
+    """
+
+    def __init__(self, url: str) -> None:
+        """As a Database."""
+        super().__init__(url)
+        self.actors: list[str] = []
+
+    @asynccontextmanager
+    async def write(self) -> AsyncIterator[AsyncSession]:
+        """A transaction that is rolled back at its end."""
+        newest = text("SELECT coalesce(max(position), 0) FROM audit_event")
+        added = text("SELECT actor_id FROM audit_event WHERE position > :position ORDER BY position")
+        async with self._writer_turn, self._session(self._writing) as session:
+            position = (await session.execute(newest)).scalar_one()
+            yield session
+            self.actors += (await session.execute(added, {"position": position})).scalars()

@@ -1,0 +1,183 @@
+"""Every route of the control plane, asked by every role, about its own tenant and about another's.
+
+The routes are the app's own: one that declares no permission fails, and so does one that this test was not
+told how to ask. On SQLite alone, since all of it is in front of the ledger.
+"""
+
+import re
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import httpx
+import pytest
+from fastapi.dependencies.models import Dependant
+from fastapi.routing import APIRoute
+
+from admin.actors import May
+from admin.app import create_app
+from admin.config import AdminSettings
+from ledger.roles import Permission, Role, allows
+from ledger.settings import pepper
+from tests.integration.admin.asking import (
+    NOBODYS,
+    PLAIN,
+    WAYS,
+    Asker,
+    Ids,
+    Undone,
+    Way,
+    World,
+    filled,
+    make_world,
+)
+
+KEYLESS = {"/healthz", "/readyz", "/", "/docs"}
+
+
+@dataclass(frozen=True)
+class Route:
+    """A way into the control plane, and what it asks for."""
+
+    method: str
+    path: str
+    permission: Permission
+
+    def __str__(self) -> str:
+        """As failures show it."""
+        return f"{self.method} {self.path}"
+
+    @property
+    def way(self) -> Way:
+        """How it is asked."""
+        return WAYS.get((self.method, self.path), PLAIN)
+
+    @property
+    def names(self) -> set[str]:
+        """What it is asked about: the names of ids in its path, query and body."""
+        return set(re.findall(r"{(\w+)}", f"{self.path} {self.way.query} {self.way.body}"))
+
+    @property
+    def is_organizations(self) -> bool:
+        """Whether the operator names the tenant in a header."""
+        return self.path.startswith("/v1/organization")
+
+
+def asked_for(dependant: Dependant) -> Iterator[Permission]:
+    """The permissions that a route declares, however deep."""
+    if isinstance(dependant.call, May):
+        yield dependant.call.permission
+    for inner in dependant.dependencies:
+        yield from asked_for(inner)
+
+
+def routes() -> list[Route]:
+    """All of the app's own, in their order."""
+    found = []
+    for route in create_app(AdminSettings()).routes:
+        if isinstance(route, APIRoute) and route.path not in KEYLESS:
+            permissions = list(asked_for(route.dependant))
+            assert len(permissions) == 1, f"{route.path} declares {permissions or 'no permission'}"
+            found += [Route(method, route.path, permissions[0]) for method in sorted(route.methods)]
+    return found
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A control plane in which nothing stays, and who asks it for what."""
+
+    client: httpx.AsyncClient
+    database: Undone
+    world: World
+
+    async def ask(
+        self, route: Route, asker: Asker, ids: Ids, organization: str | None = None
+    ) -> httpx.Response:
+        """The answer. The operator names the tenant, where one has to."""
+        headers = {"Authorization": f"Bearer {asker.secret}"}
+        if organization is None and route.is_organizations and asker.role is Role.OPERATOR:
+            organization = ids["tenant_id"]
+        if organization is not None:
+            headers["OpenAI-Organization"] = organization
+        self.database.actors.clear()
+        way = route.way
+        return await self.client.request(
+            route.method, filled(route.path, ids), headers=headers,
+            params=filled(way.query, ids), json=filled(way.body, ids),
+        )  # fmt: skip
+
+
+@pytest.fixture
+async def stage(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Stage]:
+    settings = AdminSettings(database_url=sqlite_url, data_dir=tmp_path)
+    app = create_app(settings)
+    database = Undone(sqlite_url)
+    async with app.router.lifespan_context(app):
+        plane = app.state.plane
+        world = await make_world(plane.database, pepper(settings))
+        app.state.plane = replace(plane, database=database)
+        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://plane") as client:
+            yield Stage(client, database, world)
+        app.state.plane = plane
+    await database.close()
+
+
+async def test_every_role_may_what_its_table_says_and_only_with_its_own(stage: Stage) -> None:
+    """Guards against a route that forgot to ask, and against a tenant that reads another's book."""
+    wrong = []
+    for route in routes():
+        for asker in stage.world.askers:
+            wrong += [f"{asker}: {route}: {fault}" async for fault in faults(stage, route, asker)]
+    assert not wrong, "\n".join(wrong)
+
+
+async def faults(stage: Stage, route: Route, asker: Asker) -> AsyncIterator[str]:
+    """What is wrong with what this asker gets of this route."""
+    world = stage.world
+    answer = await stage.ask(route, asker, world.own)
+    if not allows(asker.role, route.permission, in_project=asker.is_limited):
+        for ids in (world.own, world.others, NOBODYS):
+            answer = await stage.ask(route, asker, ids)
+            if answer.status_code != 403 or f" {route.permission}." not in answer.json()["error"]["message"]:
+                yield f"{answer.status_code} instead of 403 naming {route.permission}: {answer.text}"
+        return
+    if answer.status_code != route.way.status:
+        yield f"{answer.status_code} for its own: {answer.text}"
+    actors = stage.database.actors
+    if set(actors) != (set() if route.method == "GET" or route.way.quiet else {asker.id}):
+        yield f"the audit log names {actors}"
+    if asker.role is Role.OPERATOR:
+        answer = await stage.ask(route, asker, world.others)
+        if answer.status_code != route.way.status:
+            yield f"{answer.status_code} for another tenant's: {answer.text}"
+        return
+    hidden = [*world.others.values(), *(set(world.beside.values()) - set(world.own.values()))]
+    for unseen in hidden[: len(hidden) if asker.is_limited else len(world.others)]:
+        if unseen in answer.text:
+            yield f"it shows {unseen}"
+    if route.names:
+        async for fault in unseen_faults(stage, route, asker):
+            yield fault
+    if route.is_organizations:
+        answer = await stage.ask(route, asker, world.own, organization=world.others["tenant_id"])
+        if answer.status_code != 404:
+            yield f"{answer.status_code} for another organization: {answer.text}"
+
+
+async def unseen_faults(stage: Stage, route: Route, asker: Asker) -> AsyncIterator[str]:
+    """What is wrong with its answers about what it does not see: they are those about nothing."""
+    world = stage.world
+    nothing = await stage.ask(route, asker, NOBODYS)
+    if nothing.status_code != 404:
+        yield f"{nothing.status_code} for what is not there: {nothing.text}"
+    unseen = [world.others]
+    if asker.is_limited and route.names != {"tenant_id"}:
+        unseen.append(world.beside)
+    for ids in unseen:
+        answer = await stage.ask(route, asker, ids)
+        told = answer.text
+        for name, value in NOBODYS.items():
+            told = told.replace(ids[name], value)
+        if (answer.status_code, told) != (404, nothing.text):
+            yield f"{answer.status_code} for what is not its own: {answer.text}"
