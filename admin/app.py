@@ -17,7 +17,7 @@ from fastapi.staticfiles import StaticFiles
 from swagger_ui_bundle import swagger_ui_path
 
 from admin import errors
-from admin.api import admin_keys, keys, limits, organization, prices, tenants, usage
+from admin.api import admin_keys, audit_logs, keys, limits, organization, prices, tenants, usage
 from admin.api.responses import ERRORS
 from admin.auth import Here, Plane
 from admin.config import AdminSettings
@@ -54,12 +54,13 @@ def create_app(settings: AdminSettings) -> FastAPI:
         usage.router,
     ):
         app.include_router(router, prefix="/admin/v1", responses=ERRORS)
-    app.include_router(
-        organization.router,
-        prefix="/v1/organization",
-        responses=ERRORS,
-        generate_unique_id_function=lambda route: f"organization_{route.name}",
-    )
+    for router in (organization.router, audit_logs.router):
+        app.include_router(
+            router,
+            prefix="/v1/organization",
+            responses=ERRORS,
+            generate_unique_id_function=lambda route: f"organization_{route.name}",
+        )
     _add_health(app)
     _add_docs(app)
     return app

@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from ledger import changes
 from ledger.actors import Actor
-from ledger.audit_chain import GENESIS, hash_of
+from ledger.audit_chain import GENESIS, Head, hash_of
 from ledger.audit_events import Event
 from ledger.ids import new_id
 from ledger.tables.audit import AuditEvent, AuditHead
@@ -61,7 +61,7 @@ async def record(
         before, after = _without(before, same), _without(after, same)
     await session.flush()
     await changes.lock(session)
-    position, previous = await _last(session)
+    position, previous = await head(session)
     row: dict[str, Any] = {
         "position": position + 1,
         "id": new_id("audit_log-"),
@@ -73,6 +73,7 @@ async def record(
         "actor_kind": str(actor.kind),
         "actor_id": actor.id,
         "actor_name": actor.name,
+        "actor_role": str(actor.role),
         "actor_email": actor.email,
         "address": actor.address,
         "user_agent": None if actor.user_agent is None else actor.user_agent[:USER_AGENT_CHARS_MAX],
@@ -84,14 +85,15 @@ async def record(
     await session.execute(update(_HEAD).values(position=row["position"], hash=row["hash"]))
 
 
-async def _last(session: AsyncSession) -> tuple[int, bytes]:
+async def head(session: AsyncSession) -> Head:
+    """Where the chain ends, by the head or the newest row, whichever is further."""
     newest = select(_EVENTS.c.position, _EVENTS.c.hash).order_by(_EVENTS.c.position.desc()).limit(1)
     found = [
-        (int(position), bytes(digest))
+        Head(int(position), bytes(digest))
         for query in (select(_HEAD.c.position, _HEAD.c.hash), newest)
         for position, digest in await session.execute(query)
     ]
-    return max(found, default=(0, GENESIS), key=lambda one: one[0])
+    return max(found, default=Head(0, GENESIS), key=lambda one: one.position)
 
 
 def _without(facts: Facts, names: set[str]) -> Facts:

@@ -8,7 +8,9 @@ anew: no secret is needed.
 import hashlib
 import json
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple, Self
+
+from ledger.errors import Refused
 
 GENESIS: Final = bytes(32)
 """What stands before the first row."""
@@ -24,12 +26,35 @@ COLUMNS: Final = (
     "actor_kind",
     "actor_id",
     "actor_name",
+    "actor_role",
     "actor_email",
     "address",
     "user_agent",
     "before",
     "after",
 )
+
+
+class Head(NamedTuple):
+    """Where a chain ends: the position of its newest row, and that row's hash."""
+
+    position: int
+    hash: bytes
+
+    @classmethod
+    def parse(cls, told: str) -> Self:
+        """What str() gave. Raises Refused."""
+        position, _, digest = told.strip().partition(":")
+        try:
+            return cls(int(position), bytes.fromhex(digest))
+        except ValueError:
+            raise Refused(
+                f"{told!r} is no head of an audit log: write it as `ledger verify` gave it"
+            ) from None
+
+    def __str__(self) -> str:
+        """As people keep it: `42:9f86d0...`."""
+        return f"{self.position}:{self.hash.hex()}"
 
 
 def hash_of(previous: bytes, row: Mapping[str, object]) -> bytes:

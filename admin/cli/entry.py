@@ -11,6 +11,7 @@ import typer
 
 from admin.cli import (
     admin_keys,
+    audit,
     database,
     doctor,
     engine,
@@ -39,6 +40,7 @@ app.add_typer(tenants.app, name="tenant")
 app.add_typer(projects.app, name="project")
 app.add_typer(keys.app, name="key")
 app.add_typer(admin_keys.app, name="admin-key")
+app.add_typer(audit.app, name="audit")
 app.add_typer(limits.app, name="limit")
 app.add_typer(prices.app, name="price")
 app.add_typer(usage.app, name="usage")

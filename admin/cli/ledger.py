@@ -7,6 +7,7 @@ import typer
 from admin.cli.command import Request, common, now_us, print_json
 
 if TYPE_CHECKING:
+    from ledger.audit_chain import Head
     from ledger.database import Database
     from ledger.verification.findings import Findings
 
@@ -26,26 +27,39 @@ def verify(
     no_wait: Annotated[
         bool, typer.Option("--no-wait", help="Do not wait for what is settled and not yet posted.")
     ] = False,
+    audit_head: Annotated[
+        str | None,
+        typer.Option(
+            "--audit-head",
+            metavar="HEAD",
+            help="The audit log's head as an earlier run gave it: all up to it has to be there unchanged.",
+            show_default=False,
+        ),
+    ] = None,
 ) -> None:
-    """Check that the book agrees with itself: ids, rows, prices, amounts, hourly sums, limits, leases. Exit
-    status 1 where it does not.
+    """Check that the book agrees with itself: ids, rows, prices, amounts, hourly sums, limits, leases,
+    and the audit log's chain. Exit status 1 where it does not.
     """
     from admin.cli.reach import with_database
+    from ledger.audit import head
+    from ledger.audit_chain import Head
     from ledger.periods import month_span
     from ledger.settled import wait_posted
     from ledger.verification.verify import verify as look_at
 
     settings = request.settings()
     span = None if month is None else month_span(month)
+    noted = None if audit_head is None else Head.parse(audit_head)
 
-    async def look(database: "Database") -> "tuple[str, Findings]":
+    async def look(database: "Database") -> "tuple[str, Findings, Head]":
         if not no_wait:
             await wait_posted(settings.data_dir, database, currency=settings.currency)
         async with database.read() as session:
-            return database.shown_url, await look_at(session, now_us(), span)
+            findings = await look_at(session, now_us(), span, noted)
+            return database.shown_url, findings, await head(session)
 
-    where, findings = with_database(settings, look)
-    document = _document(where, month, findings)
+    where, findings, end = with_database(settings, look)
+    document = _document(where, month, findings, end)
     if request.as_json:
         print_json(document)
     else:
@@ -73,12 +87,13 @@ def repost(request: Request) -> None:
     )
 
 
-def _document(where: str, month: str | None, findings: "Findings") -> dict[str, Any]:
+def _document(where: str, month: str | None, findings: "Findings", end: "Head") -> dict[str, Any]:
     from ledger.verification.findings import ADVICE, MEANING
 
     return {
         "database": where,
         "month": month,
+        "audit_head": str(end),
         "state": "clean" if findings.is_clean else "faults",
         "checks": [
             {
@@ -114,6 +129,7 @@ def _print(document: dict[str, Any]) -> None:
     for notice in document["notices"]:
         typer.echo(f"notice: {notice['notice']}, {notice['count']} times")
         _print_shown(notice["shown"], notice["count"])
+    typer.echo(f"audit head: {document['audit_head']}")
     typer.echo(document["state"])
 
 

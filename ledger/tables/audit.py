@@ -4,6 +4,7 @@ from sqlalchemy import BigInteger, CheckConstraint, Column, Index, LargeBinary
 from sqlmodel import Field
 
 from ledger.actors import ActorKind
+from ledger.roles import Role
 from ledger.tables.base import StateText, Table
 
 
@@ -27,6 +28,7 @@ class AuditEvent(Table, table=True):
     actor_kind: ActorKind = Field(sa_type=StateText(ActorKind))
     actor_id: str
     actor_name: str
+    actor_role: Role = Field(sa_type=StateText(Role))
     actor_email: str | None = None
     address: str | None = None
     user_agent: str | None = None

@@ -5,6 +5,7 @@
     rows.py       what is wrong with single rows: ids, times, amounts, price versions
     balances.py   what is used of limits, by the rows
     leases.py     what is leased of limits, and by whom
+    audit.py      the chain of the audit log
     verify.py     all of it, on one snapshot
 
 It reads and never writes. Entries and statements are not in the book yet, so nothing here is about them: they

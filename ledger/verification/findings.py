@@ -22,6 +22,7 @@ class Check(StrEnum):
     ROLLUPS = "rollups"
     BALANCES = "balances"
     LEASES = "leases"
+    AUDIT = "audit"
 
 
 class Notice(StrEnum):
@@ -40,6 +41,7 @@ MEANING: Final = {
     Check.ROLLUPS: "every hourly sum is the sum of its rows, and no row is without one",
     Check.BALANCES: "what is used of every limit is the sum of the rows in its window",
     Check.LEASES: "what is leased of every limit is what its holders have, and holders exist",
+    Check.AUDIT: "every event of the audit log is as it was written, and none is gone",
 }
 
 ADVICE: Final = {
@@ -57,6 +59,8 @@ ADVICE: Final = {
     " a balance",
     Check.LEASES: "units of these limits are withheld or given twice; stop every metergate of this ledger,"
     " start them again, and if it stays see docs/operations.md",
+    Check.AUDIT: "somebody changed the audit log by hand: keep this database as it is, compare with a backup,"
+    " and find out who can write to it",
 }
 
 

@@ -1,4 +1,5 @@
-"""All checks on one snapshot: the rows hour by hour, what they make of sums and limits, and leases.
+"""All checks on one snapshot: the rows hour by hour, what they make of sums and limits, leases, and the
+audit log.
 
 It reads on a snapshot of its own, so postings go on and are not in it. Nothing waits for it: on PostgreSQL
 rows that are deleted meanwhile stay on disk, on SQLite the write-ahead log grows, until it ends.
@@ -11,11 +12,13 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ledger import partitions
+from ledger.audit_chain import Head
 from ledger.limit_settings import list_set
 from ledger.limits import LimitNature
 from ledger.periods import HOUR_US, iso, month_span_at
 from ledger.price_book import PriceBook
 from ledger.verification import balances as spent
+from ledger.verification.audit import check_audit
 from ledger.verification.balances import Balances
 from ledger.verification.findings import Check, Findings, Notice
 from ledger.verification.hours import Group, Rated, Sums, next_hour, rated_rows, rollups
@@ -26,11 +29,16 @@ HOUR_MS_MAX: Final = 55_000
 """What a statement over one hour may take on PostgreSQL; the connection gives up at 60 s."""
 
 
-async def verify(session: AsyncSession, now_us: int, span: tuple[int, int] | None = None) -> Findings:
+async def verify(
+    session: AsyncSession, now_us: int, span: tuple[int, int] | None = None, noted: Head | None = None
+) -> Findings:
     """Looks at the whole book, or at the calls that started in a span of whole hours and at the limits whose
-    windows lie in it.
+    windows lie in it; at the audit log always, from its first event on. `noted`: a head of it that was kept
+    elsewhere.
     """
-    return await _Verification(session, now_us, span).run()
+    findings = await _Verification(session, now_us, span).run()
+    await check_audit(session, findings, noted)
+    return findings
 
 
 class _Verification:

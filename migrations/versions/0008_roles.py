@@ -30,7 +30,7 @@ def upgrade() -> None:
         sa.Column("tenant_id", sa.String(), nullable=True),
         sa.Column("project_id", sa.String(), nullable=True),
         *(sa.Column(name, sa.String(), nullable=False)
-          for name in ("subject_id", "actor_kind", "actor_id", "actor_name")),
+          for name in ("subject_id", "actor_kind", "actor_id", "actor_name", "actor_role")),
         *(sa.Column(name, sa.String(), nullable=True) for name in TEXTS),
         sa.Column("hash", sa.LargeBinary(), nullable=False),
         sa.PrimaryKeyConstraint("position", name="pk_audit_event"),

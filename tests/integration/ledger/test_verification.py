@@ -138,6 +138,7 @@ async def test_a_book_that_metergate_wrote_has_no_faults(book: Book) -> None:
         "rollups": findings[Check.ROLLUPS].looked_at,
         "balances": findings[Check.BALANCES].looked_at,
         "leases": findings[Check.LEASES].looked_at,
+        "audit": 16,
     }  # fmt: skip
     assert findings[Check.ROLLUPS].looked_at > 10 and findings[Check.BALANCES].looked_at > 10
     assert findings[Check.LEASES].looked_at > 10
@@ -265,6 +266,38 @@ CORRUPTIONS: dict[str, tuple[str, set[Check]]] = {
         "UPDATE usage SET request_id = {old_id} WHERE request_id = {id_1}",
         {Check.ROWS},
     ),
+    "an event of the audit log that was changed": (
+        "UPDATE audit_event SET actor_id = 'nobody' WHERE position = 2",
+        {Check.AUDIT},
+    ),
+    "an event with another's hash": (
+        "UPDATE audit_event SET hash = (SELECT hash FROM audit_event WHERE position = 1) WHERE position = 2",
+        {Check.AUDIT},
+    ),
+    "an event that was taken out": (
+        "DELETE FROM audit_event WHERE position = 3",
+        {Check.AUDIT},
+    ),
+    "the first event": (
+        "DELETE FROM audit_event WHERE position = 1",
+        {Check.AUDIT},
+    ),
+    "the newest events": (
+        "DELETE FROM audit_event WHERE position > 5",
+        {Check.AUDIT},
+    ),
+    "all events": (
+        "DELETE FROM audit_event",
+        {Check.AUDIT},
+    ),
+    "the audit log's head": (
+        "DELETE FROM audit_head",
+        {Check.AUDIT},
+    ),
+    "a head before the end": (
+        "UPDATE audit_head SET position = position - 1",
+        {Check.AUDIT},
+    ),
 }
 
 
@@ -298,9 +331,20 @@ async def _corrupt(session: AsyncSession, book: Book, statements: str) -> None:
         )
         for table, constraint in checks.all():
             await session.execute(text(f"ALTER TABLE {table} DROP CONSTRAINT {constraint}"))
+    if "audit_event" in statements:
+        await open_audit_log(session)
     for statement in statements.split(";"):
         changed = (await session.execute(text(statement.format(**values)))).rowcount  # type: ignore[attr-defined]
         assert changed, statement
+
+
+async def open_audit_log(session: AsyncSession) -> None:
+    """Let it be changed, as whoever owns the tables can."""
+    if session.get_bind().dialect.name == "postgresql":
+        await session.execute(text("DROP TRIGGER audit_event_append_only ON audit_event"))
+    else:
+        for verb in ("update", "delete"):
+            await session.execute(text(f"DROP TRIGGER audit_event_no_{verb}"))
 
 
 class _Undone(Exception):
