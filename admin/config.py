@@ -6,10 +6,10 @@ docs/configuration.md is made. It must not know the data plane.
 
 from pydantic import Field
 
-from ledger.engine_settings import EngineSettings
+from ledger.client_settings import ClientSettings
 
 
-class AdminSettings(EngineSettings):
+class AdminSettings(ClientSettings):
     """Settings of the control plane; each is METERGATE_<NAME> in the environment or metergate.toml."""
 
     admin_host: str = Field("127.0.0.1", description="Address the control plane listens on.")

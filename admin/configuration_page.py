@@ -11,6 +11,7 @@ from typing import Any
 from pydantic_core import PydanticUndefined
 
 from admin.cli.serve import SETTINGS
+from ledger.client_settings import ClientSettings
 from ledger.engine_settings import EngineSettings
 from ledger.settings import LedgerSettings, Settings
 
@@ -69,7 +70,11 @@ def _choices(annotation: Any) -> str:
 def sections() -> Sequence[tuple[str, type[Settings]]]:
     """The classes there are, as the composition root knows them."""
     titles = {"ProxySettings": "The data plane", "AdminSettings": "The control plane"}
-    shared = [("The ledger", LedgerSettings), ("The engines", EngineSettings)]
+    shared = [
+        ("The ledger", LedgerSettings),
+        ("The engines", EngineSettings),
+        ("Proxies before metergate", ClientSettings),
+    ]
     return [*shared, *((titles[kind.__name__], kind) for kind in SETTINGS)]
 
 

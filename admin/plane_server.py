@@ -73,15 +73,7 @@ async def check_secret(settings: AdminSettings, secret: bytes) -> None:
 
 async def run(listener: socket.socket, settings: AdminSettings, *, with_worker: bool) -> None:
     """Serves until it is told to stop."""
-    config = uvicorn.Config(
-        create_app(settings),
-        access_log=False,
-        log_level="warning",
-        server_header=False,
-        lifespan="on",
-        timeout_graceful_shutdown=DRAIN_SECONDS,
-    )
-    server = Server(config)
+    server = Server(configuration(settings))
 
     lifeline.on_end_of_supervisor(server.stop)
     worker = asyncio.create_task(BackgroundWorker(settings).run()) if with_worker else None
@@ -92,3 +84,17 @@ async def run(listener: socket.socket, settings: AdminSettings, *, with_worker: 
             worker.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await worker
+
+
+def configuration(settings: AdminSettings) -> uvicorn.Config:
+    """The app, and how it is served."""
+    return uvicorn.Config(
+        create_app(settings),
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        lifespan="on",
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+        # For the audit log, and for nothing that is decided by it: unless told, of loopback it is believed.
+        forwarded_allow_ips=list(settings.trusted_proxies) or "127.0.0.1,::1",
+    )

@@ -11,9 +11,8 @@ from typing import Annotated
 from pydantic import Field, field_validator
 from pydantic_settings import NoDecode
 
-from ledger.engine_settings import EngineSettings, split_at_commas
-from ledger.errors import Refused
-from ledger.networks import Networks
+from ledger.client_settings import ClientSettings
+from ledger.engine_settings import split_at_commas
 
 
 class UnpricedModels(StrEnum):
@@ -23,19 +22,12 @@ class UnpricedModels(StrEnum):
     REFUSE = "refuse"
 
 
-class ProxySettings(EngineSettings):
+class ProxySettings(ClientSettings):
     """Settings of the data plane; each is METERGATE_<NAME> in the environment or metergate.toml."""
 
     host: str = Field("127.0.0.1", description="Address the data plane listens on.")
     port: int = Field(8080, ge=0, le=65535, description="Port of the data plane; 0 takes any free one.")
     workers: int = Field(1, ge=1, le=256, description="Worker processes of the data plane.")
-    trusted_proxies: Annotated[tuple[str, ...], NoDecode] = Field(
-        (),
-        description=(
-            "Addresses and networks (CIDR) of the proxies before the data plane whose X-Forwarded-For is "
-            "believed, separated by commas. Name proxies only, never a network that clients are in."
-        ),
-    )
 
     max_body_bytes: int = Field(16 << 20, ge=1, description="Largest request body.")
     max_header_bytes: int = Field(
@@ -105,17 +97,8 @@ class ProxySettings(EngineSettings):
         9464, ge=0, le=65535, description="Port of the metrics page; 0 takes any free one."
     )
 
-    @field_validator("extra_fields", "trusted_proxies", mode="before")
+    @field_validator("extra_fields", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         """'a, b' -> ('a', 'b'); a list (from metergate.toml or Python) stays one."""
         return split_at_commas(value)
-
-    @field_validator("trusted_proxies")
-    @classmethod
-    def _are_networks(cls, texts: tuple[str, ...]) -> tuple[str, ...]:
-        """In the one form of each."""
-        try:
-            return Networks.parse(texts).cidrs
-        except Refused as fault:
-            raise ValueError(str(fault)) from None

@@ -12,8 +12,10 @@ from openai.types.admin.organization import AuditLogListResponse
 
 from admin.app import create_app
 from admin.config import AdminSettings
+from admin.plane_server import configuration
 from ledger import admin_keys, tenancy
 from ledger.actors import Actor, ActorKind
+from ledger.audit_pages import AuditFilter, page
 from ledger.database import Database
 from ledger.roles import Role
 from ledger.settings import pepper
@@ -176,6 +178,35 @@ async def test_who_reads_what(past: Organization) -> None:
         assert ours["address"] == address and ours["actor_role"] == "operator"
         assert log.actor is not None and log.actor.api_key is not None
         assert (log.actor.api_key.id == "operator") == (whose == "owner")
+
+
+@pytest.mark.parametrize(
+    ("trusted", "peer", "told"),
+    [
+        ("", "127.0.0.1", "198.51.100.7"),
+        ("", "192.0.2.9", "192.0.2.9"),
+        ("192.0.2.0/24", "192.0.2.9", "198.51.100.7"),
+        ("192.0.2.0/24", "127.0.0.1", "127.0.0.1"),
+    ],
+)
+async def test_the_address_is_the_clients_and_not_what_it_claims(
+    sqlite_url: str, tmp_path: Path, trusted: str, peer: str, told: str
+) -> None:
+    """Guards against a log that has nginx's address for everybody, and one that believes anybody."""
+    settings = AdminSettings(database_url=sqlite_url, data_dir=tmp_path, trusted_proxies=trusted)  # type: ignore[arg-type]
+    config = configuration(settings)
+    config.load()
+    async with config.app.router.lifespan_context(config.app):  # type: ignore[union-attr]
+        database: Database = config.app.state.plane.database  # type: ignore[union-attr]
+        async with database.write() as session:
+            _, secret = await admin_keys.create_admin_key(session, pepper(settings), "Operator", 1)
+        transport = httpx.ASGITransport(config.loaded_app, client=(peer, 1))
+        headers = {"Authorization": f"Bearer {secret}", "X-Forwarded-For": "203.0.113.1, 198.51.100.7"}
+        async with httpx.AsyncClient(transport=transport, base_url="http://plane") as client:
+            await client.post("/admin/v1/tenants", json={"name": "Acme"}, headers=headers)
+        async with database.read() as session:
+            newest = (await page(session, AuditFilter(), 1)).events[0]
+    assert newest.address == told
 
 
 def test_the_command_line_tells_who_did_what(cli: Cli) -> None:
