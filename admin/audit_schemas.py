@@ -1,8 +1,9 @@
 """The audit log as JSON: OpenAI's `AuditLog`, and ours as the command line shows it.
 
 OpenAI's object has a member named after the event, with the id of what was changed and what it was told; what
-does not apply is left out. What OpenAI has no place for is in `metergate`: who acted, by what, from where,
-and what was before and after. A tenant is not told which of the operator's people did something, nor whence.
+does not apply is left out. Events that are ours alone have the nearest of OpenAI's names there. What OpenAI
+has no place for is in `metergate`: who acted, by what, from where, and what was before and after. A tenant is
+not told which of the operator's people did something, nor whence.
 """
 
 import json
@@ -13,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from admin.schemas import Instant, Resource
 from admin.times import format_instant
 from ledger.actors import ActorKind
-from ledger.audit_events import Event
+from ledger.audit_events import Event, openais
 from ledger.audit_pages import Event as Row
 from ledger.limits import LimitKind
 from ledger.roles import Role
@@ -126,12 +127,13 @@ class OrganizationAuditLog(BaseModel):
     def of(cls, row: Row, project_names: dict[str, str], *, is_tenants: bool) -> Self:
         """The view of a row."""
         view = AuditView.of(row, is_tenants=is_tenants)
-        members: dict[str, Any] = {view.event: _details(view)}
+        name = openais(view.event)
+        members: dict[str, Any] = {name: _details(name, view)}
         if row.project_id in project_names:
             members["project"] = AuditLogProject(id=row.project_id, name=project_names[row.project_id])
         return cls(
             id=view.id,
-            type=view.event,
+            type=name,
             effective_at=row.at_us // US_PER_SECOND,
             actor=_actor(view),
             metergate=view,
@@ -162,20 +164,18 @@ def _actor(view: AuditView) -> AuditLogActor | None:
             return AuditLogActor(type="session", session=AuditLogSession(user=user, **address))
 
 
-def _details(view: AuditView) -> dict[str, Any]:
+def _details(name: str, view: AuditView) -> dict[str, Any]:
     """What was changed, and what it was told: `data` of what was made, `changes_requested` of a change."""
-    if view.event in _WITHOUT_DETAILS:
+    if name in _WITHOUT_DETAILS:
         return {}
     details: dict[str, Any] = {"id": view.subject_id}
     told = _without_nulls(view.after or {})
-    if view.event == Event.RATE_LIMIT_UPDATED:
-        whole = {**(view.before or {}), **(view.after or {})}
-        name = _RATES.get(whole.get("kind", ""))
-        if name is not None:
-            told[name] = whole["max_value"]
-    if view.event.endswith((".created", ".sent", ".added")):
+    rate = _RATES.get(told.get("kind", ""))
+    if view.event == Event.RATE_LIMIT_UPDATED and rate is not None and "max_value" in told:
+        told[rate] = told["max_value"]
+    if name.endswith((".created", ".sent", ".added")):
         return {**details, "data": told}
-    if view.event.endswith(".updated"):
+    if name.endswith(".updated"):
         return {**details, "changes_requested": told}
     return details
 

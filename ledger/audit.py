@@ -10,7 +10,7 @@ and rows that somebody cut off leave a gap: changes go on, and `metergate ledger
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Final, NamedTuple
 
 from sqlalchemy import insert, select, update
@@ -52,12 +52,15 @@ async def record(
     before: Facts | None,
     after: Facts | None,
     now_us: int,
+    *,
+    keep: Collection[str] = (),
 ) -> None:
     """Append one event. `before` is None of what was made, `after` of what is gone; of a change both are
-    given, and what is the same in them is left out.
+    given, and what is the same in them is left out, but for what is named in `keep`.
     """
     if before is not None and after is not None:
         same = {name for name in before if name in after and before[name] == after[name]}
+        same.difference_update(keep)
         before, after = _without(before, same), _without(after, same)
     await session.flush()
     await changes.lock(session)

@@ -1,6 +1,8 @@
 """What the audit log calls things: OpenAI's names where OpenAI has one, ours where it has none. Pure."""
 
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
+from typing import Final
 
 
 class Event(StrEnum):
@@ -37,3 +39,24 @@ class Event(StrEnum):
     LIMIT_DELETED = "limit.deleted"
     PRICE_CREATED = "price.created"
     SECRET_ADOPTED = "secret.adopted"  # noqa: S105 - the name of an event
+
+
+NEAREST: Final[Mapping[Event, Event]] = {
+    Event.ORGANIZATION_CREATED: Event.ORGANIZATION_UPDATED,
+    Event.LIMIT_UPDATED: Event.RATE_LIMIT_UPDATED,
+    Event.LIMIT_DELETED: Event.RATE_LIMIT_DELETED,
+    Event.PRICE_CREATED: Event.ORGANIZATION_UPDATED,
+    Event.SECRET_ADOPTED: Event.ORGANIZATION_UPDATED,
+}
+"""What OpenAI's clients are told of events that are ours: they know a closed list of names."""
+
+
+def openais(event: str) -> str:
+    """The name in OpenAI's list."""
+    return NEAREST.get(Event(event), Event(event))
+
+
+def told_as(names: Iterable[str]) -> list[str]:
+    """The events that a client means by these names: ours, or those that it is told under them."""
+    wanted = set(names)
+    return [event for event in Event if event in wanted or openais(event) in wanted]

@@ -209,7 +209,8 @@ async def _record(
     else:
         event = Event.LIMIT_UPDATED if after else Event.LIMIT_DELETED
     subject = Subject(limit.id, limit.tenant_id, limit.project_id)
-    await audit.record(session, by, event, subject, before, after, now_us)
+    which = ("kind", "window", "model", "api_key_id", "end_user")
+    await audit.record(session, by, event, subject, before, after, now_us, keep=which)
 
 
 def _limit(row: UsageLimit) -> Limit:

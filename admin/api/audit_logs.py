@@ -8,6 +8,7 @@ from admin.actors import Actor, may
 from admin.audit_schemas import US_PER_SECOND, AuditLogPage, OrganizationAuditLog
 from admin.auth import Here
 from admin.within import Organization, organization_of
+from ledger.audit_events import told_as
 from ledger.audit_pages import AuditFilter, page, project_names
 from ledger.roles import Permission
 
@@ -50,7 +51,7 @@ async def list_audit_logs(
             is_tenants=is_tenants,
             within_project_id=actor.project_id,
             project_ids=project_ids,
-            events=event_types,
+            events=told_as(event_types) or event_types,
             event_prefix="tenant." if tenant_only else "",
             actor_ids=actor_ids,
             actor_emails=actor_emails,

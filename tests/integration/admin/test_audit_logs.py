@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import httpx
 import openai
@@ -15,6 +15,7 @@ from admin.config import AdminSettings
 from admin.plane_server import configuration
 from ledger import admin_keys, tenancy
 from ledger.actors import Actor, ActorKind
+from ledger.audit_events import Event, openais
 from ledger.audit_pages import AuditFilter, page
 from ledger.database import Database
 from ledger.roles import Role
@@ -107,7 +108,7 @@ async def test_a_tenant_reads_its_log_with_openais_client(past: Organization) ->
         "api_key.created",
         "project.created",
         "project.created",
-        "organization.created",
+        "organization.updated",
     ]
     deleted, created, made = logs[2], logs[3], logs[5]
     assert deleted.api_key_deleted is not None and deleted.api_key_deleted.id == past.ids["key"]
@@ -138,11 +139,22 @@ async def test_a_tenant_reads_its_log_with_openais_client(past: Organization) ->
         ({"effective_at": {"gte": 13, "lt": 15}}, [14, 13]),
         ({"tenant_only": True}, [17, 17]),
         ({"project_ids": ["proj_none"]}, []),
+        ({"event_types": ["organization.updated"]}, [10]),
+        ({"event_types": ["organization.created"]}, [10]),
+        ({"event_types": ["user.deleted"]}, []),
+        ({"event_types": ["nonsense"]}, []),
     ],
 )
 async def test_every_filter_of_openais(past: Organization, wanted: dict[str, Any], found: list[int]) -> None:
     """Guards against a filter that is taken and ignored."""
     assert [log.effective_at for log in await past.logs("owner", **filled(wanted, past.ids))] == found
+
+
+def test_openais_clients_are_told_names_that_they_know() -> None:
+    """Guards against a client that refuses the whole page for one word."""
+    known = set(get_args(AuditLogListResponse.model_fields["type"].annotation))
+    assert len(known) > 50
+    assert {openais(event) for event in Event} <= known
 
 
 async def test_the_log_is_walked_back(past: Organization) -> None:
@@ -164,10 +176,8 @@ async def test_who_reads_what(past: Organization) -> None:
     """
     assert {log.project.id for log in await past.logs("limited") if log.project} == {past.ids["project"]}
     assert len(await past.logs("limited")) == 4
-    assert names(await past.logs("operator", past.ids["other"])) == [
-        "project.created",
-        "organization.created",
-    ]
+    theirs = await past.logs("operator", past.ids["other"])
+    assert names(theirs) == ["project.created", "organization.updated"]
     with pytest.raises(openai.NotFoundError):
         await past.logs("owner", past.ids["other"])
     async with past.client("operator", past.ids["tenant"]) as client:

@@ -92,7 +92,8 @@ async def test_every_change_is_in_the_log_with_what_was_and_what_became(database
     assert changed[1] == (None, {"name": "Acme", "state": "active", "outage_policy": "fail_closed"})
     assert changed[2] == ({"state": "active"}, {"state": "blocked"})
     assert changed[8] == ({"state": "blocked"}, {"state": "revoked"})
-    assert changed[10] == ({"max_value": 60}, {"max_value": 90})
+    which = {"kind": "requests", "window": "minute", "model": None, "api_key_id": None, "end_user": None}
+    assert changed[10] == ({"max_value": 60, **which}, {"max_value": 90, **which})
     assert changed[11][0]["max_value"] == 90 and changed[11][1] is None
     assert {row.tenant_id for row in found} == {tenant.id, None}
     assert [row.at_us for row in await events(database, project_ids=[project.id])] == [*range(5, 13), 14]
