@@ -13,6 +13,10 @@ import pytest
 
 from admin.app import create_app
 from admin.config import AdminSettings
+from ledger import limit_settings
+from ledger.database import Database
+from ledger.limit_settings import LimitScope
+from ledger.limits import LimitKind, LimitWindow
 from ledger.roles import Role, allows
 from ledger.settings import pepper
 from tests.integration.admin.asking import NOBODYS, Asker, Ids, Undone, World, filled, make_world
@@ -24,6 +28,7 @@ class Stage:
     """A control plane in which nothing stays, and who asks it for what."""
 
     client: httpx.AsyncClient
+    writing: Database
     database: Undone
     world: World
 
@@ -55,7 +60,7 @@ async def stage(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Stage]:
         app.state.plane = replace(plane, database=database)
         transport = httpx.ASGITransport(app, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://plane") as client:
-            yield Stage(client, database, world)
+            yield Stage(client, plane.database, database, world)
         app.state.plane = plane
     await database.close()
 
@@ -118,3 +123,80 @@ async def unseen_faults(stage: Stage, route: Route, asker: Asker) -> AsyncIterat
             told = told.replace(ids[name], value)
         if (answer.status_code, told) != (404, nothing.text):
             yield f"{answer.status_code} for what is not its own: {answer.text}"
+
+
+async def test_nobody_moves_their_own_bounds(stage: Stage) -> None:
+    """Guards against a tenant that raises what the operator has set for it, and a project's key that raises
+    its project's.
+    """
+    world = stage.world
+    askers = {(asker.role, asker.is_limited): asker for asker in world.askers}
+    operator, owner = askers[Role.OPERATOR, False], askers[Role.OWNER, False]
+    limited = askers[Role.OWNER, True]
+    scopes = {
+        "tenant": {"tenant_id": world.own["tenant_id"]},
+        "project": {"project_id": world.own["project_id"]},
+        "key": {"api_key_id": world.own["key_id"]},
+    }
+    async with stage.writing.write() as session:
+        on = {
+            name: (
+                await limit_settings.set_limit(
+                    session,
+                    LimitScope(**scope),
+                    LimitKind.SPEND,
+                    LimitWindow.MONTH,
+                    5,
+                    1,
+                )
+            ).id
+            for name, scope in scopes.items()
+        }
+    may = {
+        (operator, "tenant"): 200, (operator, "project"): 200, (operator, "key"): 200,
+        (owner, "tenant"): 403, (owner, "project"): 200, (owner, "key"): 200,
+        (limited, "tenant"): 403, (limited, "project"): 403, (limited, "key"): 200,
+    }  # fmt: skip
+    for (asker, name), expected in may.items():
+        headers = {"Authorization": f"Bearer {asker.secret}"}
+        order = {**scopes[name], "kind": "spend", "max": "1.00"}
+        put = await stage.client.post("/admin/v1/limits", json=order, headers=headers)
+        assert put.status_code == expected, (str(asker), name, put.text)
+        gone = await stage.client.delete(f"/admin/v1/limits/{on[name]}", headers=headers)
+        # What lies above a project is not there for its key.
+        above = asker is limited and name == "tenant"
+        assert gone.status_code == (404 if above else expected), (str(asker), name, gone.text)
+        if expected == 403:
+            assert "limits.write on " in put.json()["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("role", "is_limited", "order", "status", "said"),
+    [
+        (Role.OWNER, False, {"role": "owner"}, 201, None),
+        (Role.OWNER, False, {"role": "operator"}, 403, "admin_keys.write for the role operator"),
+        (Role.ADMIN, False, {"role": "owner"}, 403, "admin_keys.write for the role owner"),
+        (Role.ADMIN, True, {"role": "admin"}, 201, None),
+        (Role.OPERATOR, False, {"role": "owner"}, 400, "say of which"),
+        (Role.OPERATOR, False, {"role": "operator", "expires": "1d"}, 201, None),
+        (Role.OWNER, False, {"role": "emperor"}, 400, "role"),
+    ],
+)
+async def test_an_admin_key_is_made_by_who_may_give_its_role(
+    stage: Stage, role: Role, is_limited: bool, order: dict[str, str], status: int, said: str | None
+) -> None:
+    """Guards against a key that makes itself a mightier one."""
+    asker = next(one for one in stage.world.askers if (one.role, one.is_limited) == (role, is_limited))
+    answer = await stage.client.post(
+        "/admin/v1/admin_keys", json=order, headers={"Authorization": f"Bearer {asker.secret}"}
+    )
+    assert answer.status_code == status, answer.text
+    if said is None:
+        own = stage.world.own
+        made = answer.json()
+        assert made["key"].startswith("sk-admin-") and made["role"] == order["role"]
+        assert made["tenant_id"] == (None if role is Role.OPERATOR else own["tenant_id"])
+        assert made["project_id"] == (own["project_id"] if is_limited else None)
+        assert (made["expires_at"] is not None) == ("expires" in order)
+    else:
+        assert said in answer.json()["error"]["message"]
