@@ -140,8 +140,8 @@ async def test_what_is_rolled_back_was_never_done(database: Database) -> None:
 
 
 async def test_writers_at_the_same_time_make_one_chain(database: Database) -> None:
-    """Guards against two events that follow the same one: each writer has its own connection, some change
-    limits and prices, which take another lock first.
+    """Guards against two events that follow the same one: each writer has its own connection; some change
+    limits, which take another lock first, and some tell the workers nothing.
     """
     other = Database(database.shown_url if database.is_sqlite else database.url.render_as_string(False))
     async with database.write() as session:
@@ -155,6 +155,10 @@ async def test_writers_at_the_same_time_make_one_chain(database: Database) -> No
                     scope = LimitScope(tenant.id)
                     size = number * 10 + turn + 1
                     await limit_settings.set_limit(session, scope, LimitKind.TOKENS, LimitWindow.DAY, size, 2)
+                elif number % 3 == 1:
+                    await audit.record(
+                        session, ANN, Event.LOGIN_FAILED, audit.Subject("user-1"), None, None, 2
+                    )
                 else:
                     await tenancy.create_project(session, tenant.id, f"{number}.{turn}", 2)
 
