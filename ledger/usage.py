@@ -3,8 +3,9 @@
 Pure. Knows nothing of prices, tenants or engines: a count of tokens is the same whoever pays for it.
 """
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 
 class UsageSource(StrEnum):
@@ -17,8 +18,7 @@ class UsageSource(StrEnum):
     UNRESOLVED = "unresolved"  # nothing known: amount zero, listed for the operator
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
+class Usage(msgspec.Struct, frozen=True, gc=False):
     """Tokens of one call. `cached_prompt_tokens` are among `prompt_tokens`, not beside them."""
 
     prompt_tokens: int = 0

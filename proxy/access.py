@@ -6,11 +6,12 @@ learn what there is.
 """
 
 from collections.abc import Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 from ledger.principal import Principal
 from proxy.client_address import TrustedProxies
 from proxy.errors import AddressRefused, ScopeMissing
+from proxy.known_head import Head
 
 
 class Named(Protocol):
@@ -30,19 +31,25 @@ class Served(Protocol[M_co]):
     def only_model(self) -> str | None: ...
 
 
+class Caller(Protocol):
+    """A request, as far as it tells where it comes from: `proxy.request.Request`."""
+
+    @property
+    def client_host(self) -> str | None: ...
+    @property
+    def head(self) -> Head: ...
+
+
 class Access:
     """Checks where a key is used from, and for which endpoint."""
 
     def __init__(self, trusted: TrustedProxies) -> None:
         self._trusted = trusted
 
-    def check(self, principal: Principal, purpose: str | None, scope: dict[str, Any]) -> None:
-        """Raises AddressRefused, ScopeMissing. `scope` is ASGI's; `purpose` the scope that is asked for, None
-        where every key may go.
-        """
+    def check(self, principal: Principal, purpose: str | None, caller: Caller) -> None:
+        """Raises AddressRefused, ScopeMissing. `purpose`: the scope that is asked for; None: all may go."""
         if principal.networks is not None:
-            client = scope.get("client")
-            address = self._trusted.client_of(client[0] if client else None, scope["headers"])
+            address = self._trusted.client_of(caller.client_host, caller.head.headers)
             if address is None:
                 raise AddressRefused("Your IP is not known here, and this API key is bound to addresses.")
             if not principal.networks.hold(address):

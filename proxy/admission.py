@@ -23,8 +23,9 @@ from proxy import bounds, limit_errors
 from proxy.allowances import Account, Shortage
 from proxy.backends import Backends
 from proxy.call import Call, capped
+from proxy.eager import in_task
 from proxy.errors import ApiError, EngineUnavailable, LedgerUnavailable, Stopping, model_unknown
-from proxy.headers import Headers
+from proxy.headers import lines
 from proxy.hold import BLOCK_TOKENS, MARGIN_TOKENS, Hold
 from proxy.leasing import LeaseDesk, LeasesUnknown
 from proxy.plans import Need, Plan, PlanBook, Term
@@ -142,6 +143,7 @@ class Admission:
         Where the ledger does not answer, the tenant's policy decides. Raises RateLimited, QuotaExhausted,
         LedgerUnavailable.
         """
+        await in_task()
         taking = self._taking(plan, call, body_bytes)
         for _ in range(ROUNDS_MAX):
             if (hold := taking.take()) is not None:
@@ -177,11 +179,12 @@ class Admission:
         self._limits.on_alone()
         return taking.call, hold
 
-    def headers(self, plan: Plan) -> Headers:
-        """The headers that tell the app how much it may still do, as it was at most TOLD_US ago."""
+    def headers(self, plan: Plan) -> bytes:
+        """The lines of headers that tell the app how much it may still do, as it was at most TOLD_US ago."""
         now_us = self._limits.desk.now_us()
         if not 0 <= now_us - plan.told_us < TOLD_US:
-            plan.told = rate_limit_headers(_standing(plan.requests, now_us), _standing(plan.tokens, now_us))
+            requests, tokens = _standing(plan.requests, now_us), _standing(plan.tokens, now_us)
+            plan.told = lines(rate_limit_headers(requests, tokens))
             plan.told_us = now_us
         return plan.told
 

@@ -1,4 +1,4 @@
-"""The data plane as one ASGI application: authenticate -> read -> admit -> relay -> settle.
+"""The data plane as one application: authenticate -> read -> admit -> relay -> settle.
 
 Owns which path goes where, the bounds on a request's head and body, and that every failure is answered in
 OpenAI's shape. Its parts come through the constructor; `proxy.worker` puts them together. Must not know SQL
@@ -7,7 +7,7 @@ or sockets.
 
 import logging
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Final
 from urllib.parse import unquote
 
 from ledger.ids import new_request_id
@@ -17,7 +17,7 @@ from ledger.principals import Principal
 from proxy import access, errors, headers, pages
 from proxy.access import Access
 from proxy.admission import Admission
-from proxy.answer import DIRECT_LINE, Answer, Receive, Send
+from proxy.answer import Answer
 from proxy.auth import Authenticator
 from proxy.backends import Backends
 from proxy.call import read_call
@@ -26,6 +26,7 @@ from proxy.fields import Limits
 from proxy.key_page import KeyPage
 from proxy.metrics import Metrics
 from proxy.relay import Relay
+from proxy.request import Request
 from proxy.settlement import SettledCalls, Settlement
 
 _MODELS: Final = "/v1/models"
@@ -69,22 +70,20 @@ class DataPlane:
         self._salt_of = salt_of
         self._now_us = now_us
 
-    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
+    async def __call__(self, request: Request) -> None:
         """Answers one request."""
-        if scope["type"] != "http":
-            raise RuntimeError(f"no {scope['type']} here")
-        path = scope["path"]
-        endpoint = ENDPOINTS.get(path)
+        head = request.head
+        endpoint = ENDPOINTS.get(head.path)
         name = endpoint.name if endpoint else "other"
-        answer = Answer(new_request_id(), send, scope["extensions"].pop(DIRECT_LINE))
+        answer = Answer(new_request_id(), request)
+        status = 200
         try:
-            if headers.size(scope["headers"]) > self._max_header_bytes:
+            if request.head_bytes_max > self._max_header_bytes < headers.size(head.headers):
                 raise errors.HeadTooLarge("The headers of your request are too large.")
             if endpoint is not None:
-                await self._call(endpoint, scope, receive, answer)
+                await self._call(endpoint, request, answer)
             else:
-                await self._page(path, scope, answer)
-            status = 200
+                await self._page(request, answer)
         except errors.ApiError as error:
             status = error.status
             if not answer.started:
@@ -92,25 +91,20 @@ class DataPlane:
         except Exception:
             _log.exception("request %s failed", answer.request_id)
             status = 500
-            if answer.started:
-                raise
-            answer.error(errors.EngineFault("The server had an error while processing your request."))
+            if not answer.started:
+                answer.error(errors.EngineFault("The server had an error while processing your request."))
+        finally:
+            request.abandon()
         self._metrics.answered(name, status)
 
-    async def _call(
-        self, endpoint: Endpoint, scope: dict[str, Any], receive: Receive, answer: Answer
-    ) -> None:
+    async def _call(self, endpoint: Endpoint, request: Request, answer: Answer) -> None:
         """One call that an engine answers."""
-        if scope["method"] != "POST":
+        if request.head.method != "POST":
             raise errors.MethodRefused(
-                f"Not allowed to {scope['method']} on {endpoint.path}. Use POST.", allowed="POST"
+                f"Not allowed to {request.head.method} on {endpoint.path}. Use POST.", allowed="POST"
             )
-        principal = await self._authenticate(endpoint.name, scope, answer)
-        body = answer.line.body()
-        if body is None:
-            body = await self._body(scope, receive)
-        elif len(body) > self._max_body_bytes:
-            raise self._too_large()
+        principal = await self._authenticate(endpoint.name, request, answer)
+        body = await request.read(self._max_body_bytes)
         only_model = access.only_model(principal, self._backends)
         call = read_call(endpoint, body, self._limits, only_model)
         admission, started_us = self._admission, self._now_us()
@@ -135,50 +129,31 @@ class DataPlane:
         )
         try:
             del body  # it may be long, and so may its answer take
-            scope["headers"].clear()
+            if call.stream:
+                request.forget_head()
             await self._relay.carry(call, self._salt_of(principal.tenant_id), settlement, answer, hold)
         finally:
             settlement.close()
 
-    async def _authenticate(self, purpose: str | None, scope: dict[str, Any], answer: Answer) -> Principal:
+    async def _authenticate(self, purpose: str | None, request: Request, answer: Answer) -> Principal:
         """Who is calling, with a key that may be used for this and from there; `purpose`: a scope."""
-        secret = headers.secret_in(scope["headers"])
+        secret = request.head.secret
         principal = self._authenticator.cached(secret)
         if principal is None:
             assert secret is not None
             principal = await self._authenticator.find(secret)
         answer.organization = principal.tenant_id
-        self._access.check(principal, purpose, scope)
+        self._access.check(principal, purpose, request)
         return principal
 
-    async def _body(self, scope: dict[str, Any], receive: Receive) -> bytes:
-        """The whole body, as it comes. Raises BodyTooLarge, as early as it is known, and ClientGone."""
-        announced = headers.content_length(scope["headers"])
-        if announced is not None and announced > self._max_body_bytes:
-            raise self._too_large()
-        parts: list[bytes] = []
-        size = 0
-        while True:
-            message = await receive()
-            if message["type"] == "http.disconnect":
-                raise errors.ClientGone("The client closed the connection.")
-            parts.append(message.get("body", b""))
-            size += len(parts[-1])
-            if size > self._max_body_bytes:
-                raise self._too_large()
-            if not message.get("more_body", False):
-                return parts[0] if len(parts) == 1 else b"".join(parts)
-
-    def _too_large(self) -> errors.BodyTooLarge:
-        return errors.BodyTooLarge(f"The body of your request is larger than {self._max_body_bytes} bytes.")
-
-    async def _page(self, path: str, scope: dict[str, Any], answer: Answer) -> None:
+    async def _page(self, request: Request, answer: Answer) -> None:
         """What is answered without an engine."""
+        method, path = request.head.method, request.head.path
         page = path.rstrip("/") or "/"
         if page not in _PAGES and not page.startswith((_MODELS + "/", "/docs/")):
-            raise errors.PathUnknown(f"Unknown request URL: {scope['method']} {path[:200]}.{_meant(path)}")
-        if scope["method"] not in ("GET", "HEAD"):
-            raise errors.MethodRefused(f"Not allowed to {scope['method']} on {path[:200]}. Use GET.")
+            raise errors.PathUnknown(f"Unknown request URL: {method} {path[:200]}.{_meant(path)}")
+        if method not in ("GET", "HEAD"):
+            raise errors.MethodRefused(f"Not allowed to {method} on {path[:200]}. Use GET.")
         status, content_type, body = 200, headers.JSON, b""
         more: headers.Headers = []
         if page == "/":
@@ -193,9 +168,9 @@ class DataPlane:
             shown = docs.page(page)
             content_type, body, more = shown.content_type, shown.body, shown.headers
         elif page == _KEY:
-            body = await self._key_page.body(await self._authenticate(None, scope, answer))
+            body = await self._key_page.body(await self._authenticate(None, request, answer))
         else:
-            principal = await self._authenticate(Scope.MODELS, scope, answer)
+            principal = await self._authenticate(Scope.MODELS, request, answer)
             body = self._models(page, principal)
         answer.whole(status, content_type, body, more)
 

@@ -18,7 +18,6 @@ from ledger.money import PICOS_PER_MICRO, Rates, rate
 from ledger.principal import Principal
 from ledger.usage import Usage
 from proxy.allowances import Account
-from proxy.headers import Headers
 
 PLANS_MAX: Final = 20_000
 
@@ -128,7 +127,7 @@ class Plan:
         self.requests: Final = _shown(hard, LimitKind.REQUESTS)
         """The terms that `x-ratelimit-*-requests` and `-tokens` are about."""
         self.tokens: Final = _shown(hard, LimitKind.TOKENS)
-        self.told: Headers = []
+        self.told = b""
         """What clients were told of these at `told_us`."""
         self.told_us = 0
 

@@ -8,7 +8,7 @@ unstreamed call whose client has left goes on to its end and is billed the engin
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from typing import Any, Final
+from typing import Final
 
 from ledger.record import Ending
 from ledger.usage import NO_USAGE, UsageSource
@@ -16,15 +16,19 @@ from proxy import errors, headers
 from proxy.answer import Answer
 from proxy.backends import Backend, Backends
 from proxy.call import Call
+from proxy.eager import Bell
 from proxy.endpoints import GENERATE
 from proxy.generate import simple_answer
 from proxy.metering import UsageMissing, usage_of_answer
 from proxy.settlement import Settlement
 from proxy.streaming import RunningHold, StreamedCall
-from proxy.upstream import EngineGone, EngineSilent, EngineUnreachable, Exchange, UpstreamFault
+from proxy.upstream import BrokenOff, EngineGone, EngineSilent, EngineUnreachable, Exchange, UpstreamFault
 
 ANSWER_BYTES_MAX: Final = 256 << 20
 """The longest unstreamed answer: 2048 embeddings of 4096 floats are about 160 MB of JSON."""
+
+_BROKEN: Final = {EngineSilent: (Ending.ENGINE_HUNG, 504), BrokenOff: (Ending.STOPPED, 503)}
+"""How an unstreamed call is settled that got no answer, and what its client is told."""
 
 _log = logging.getLogger("metergate.relay")
 
@@ -35,9 +39,10 @@ class Relay:
     def __init__(self, backends: Backends) -> None:
         self._backends = backends
         self._streams: set[StreamedCall] = set()
-        self._waiting: set[asyncio.Task[Any]] = set()
-        """The tasks of unstreamed calls whose answer is not here yet."""
+        self._waiting: set[Exchange] = set()
+        """Those of unstreamed calls, whose answer is not here yet."""
         self._is_cut = False
+        self._none_streams = Bell()
 
     async def carry(
         self,
@@ -59,6 +64,8 @@ class Relay:
                 await self._whole(call, salt, settlement, answer)
         except EngineSilent as fault:
             raise errors.EngineHung("The engine did not answer in time.") from fault
+        except BrokenOff as fault:
+            raise errors.Stopping("This server is shutting down. Try again.") from fault
         except UpstreamFault as fault:
             raise errors.EngineUnavailable("The engine broke off before it answered. Try again.") from fault
 
@@ -66,12 +73,13 @@ class Relay:
         """Ends every call that is still running, with a clear word to its client; returns when all streams
         are settled."""
         self._is_cut = True
-        for task in self._waiting:
-            task.cancel()
-        for stream in self._streams:
+        for exchange in tuple(self._waiting):
+            exchange.break_off()
+        for stream in tuple(self._streams):
             stream.cut()
-        if self._streams:
-            await asyncio.wait([stream.over for stream in self._streams])
+        while self._streams:
+            self._none_streams.clear()
+            await self._none_streams
 
     async def _stream(
         self,
@@ -83,7 +91,7 @@ class Relay:
     ) -> None:
         stream = StreamedCall(call, settlement, answer, hold)
         self._streams.add(stream)
-        answer.line.on_gone(stream.client_left)
+        answer.line.when_gone(stream.client_left)
         try:
             backend = await self._ask(call, salt, settlement, stream.begin)
             call.forget_fields()
@@ -92,36 +100,35 @@ class Relay:
             if stream.events.fingerprint:
                 backend.fingerprints[call.model] = stream.events.fingerprint
         finally:
-            self._streams.discard(stream)
             stream.close()
+            self._streams.discard(stream)
+            if not self._streams:
+                self._none_streams.set()
 
     async def _whole(self, call: Call, salt: str | None, settlement: Settlement, answer: Answer) -> None:
         status, whole = 0, b""
 
         async def wait(exchange: Exchange) -> None:
             nonlocal status, whole
-            whole = await exchange.whole(ANSWER_BYTES_MAX)
-            status = exchange.status
+            self._waiting.add(exchange)
+            if self._is_cut:
+                exchange.break_off()
+            try:
+                whole = await exchange.whole(ANSWER_BYTES_MAX)
+                status = exchange.status
+            finally:
+                self._waiting.discard(exchange)
 
-        task = asyncio.current_task()
-        assert task is not None
-        self._waiting.add(task)
         try:
             await self._ask(call, salt, settlement, wait)
         except UpstreamFault as fault:
             # The engine took the call and may have made tokens; nobody knows how many.
-            hung = isinstance(fault, EngineSilent)
-            ending, told = (Ending.ENGINE_HUNG, 504) if hung else (Ending.ENGINE_DIED, 503)
+            ending, told = _BROKEN.get(type(fault), (Ending.ENGINE_DIED, 503))
             settlement.settle(ending, told, NO_USAGE, UsageSource.UNRESOLVED)
             raise
         except asyncio.CancelledError:
             settlement.settle(Ending.STOPPED, 503, NO_USAGE, UsageSource.UNRESOLVED)
-            if self._is_cut:
-                task.uncancel()
-                raise errors.Stopping("This server is shutting down. Try again.") from None
             raise
-        finally:
-            self._waiting.discard(task)
         settlement.answered()
         if status != 200:
             raise errors.from_engine(status, whole, call.model, call.endpoint.input_field)

@@ -22,7 +22,7 @@ import uvicorn
 
 from ledger import lifeline
 from ledger.pause import pause
-from proxy.connection import STALL_SECONDS, BoundedProtocol
+from proxy.connection import STALL_SECONDS, Connection
 
 CUT_SECONDS: Final = 10.0
 """What a cut stream gets to be drained and settled."""
@@ -48,7 +48,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
-                http=BoundedProtocol,
+                http=Connection,
                 ws="none",
                 loop="uvloop",
                 lifespan="off",
@@ -107,7 +107,7 @@ class Server(uvicorn.Server):
     async def _close_idle(self) -> None:
         await pause(min(LINGER_SECONDS, self._drain_seconds), self._hurry)
         for connection in list(self.server_state.connections):
-            cast(BoundedProtocol, connection).close_idle()
+            cast(Connection, connection).close_idle()
 
     async def _cut_after_drain(self) -> None:
         try:
@@ -124,7 +124,7 @@ class Server(uvicorn.Server):
             await asyncio.sleep(STALL_SECONDS / 6)
             now = loop.time()
             for connection in list(self.server_state.connections):
-                protocol = cast(BoundedProtocol, connection)
+                protocol = cast(Connection, connection)
                 if protocol.is_stalled(now) or protocol.is_spent(now):
                     protocol.transport.close()
                 elif protocol.is_unread(now):

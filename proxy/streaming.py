@@ -13,15 +13,14 @@ Rules:
   whole answer's end.
 """
 
-import asyncio
 from typing import Final, Protocol
 
 from ledger.record import Ending
 from ledger.usage import NO_USAGE, UsageSource
 from proxy import errors
-from proxy.answer import Answer, Part
-from proxy.bell import Bell
+from proxy.answer import Answer
 from proxy.call import Call
+from proxy.eager import Bell
 from proxy.settlement import Settlement
 from proxy.sse import EventTooLarge, render
 from proxy.stream import CompletionStream
@@ -53,7 +52,6 @@ class StreamedCall:
 
     __slots__ = (
         "_answer",
-        "_backlog",
         "_blocked",
         "_call",
         "_cut",
@@ -67,7 +65,6 @@ class StreamedCall:
         "_settlement",
         "_wake",
         "events",
-        "over",
     )
 
     def __init__(
@@ -86,15 +83,13 @@ class StreamedCall:
         self._answer = answer
         self._hold = hold
         self._wake = Bell()
-        self._blocked: Part | None = None
-        self._backlog: list[bytes] = []
+        self._blocked = False
         self._fault: UpstreamFault | None = None
         self._ended = False
         self._is_told = False
         self._left = False
         self._cut = False
         self._limited = False
-        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     # The flow, in the call's task.
 
@@ -128,12 +123,14 @@ class StreamedCall:
             self._answer.start_stream()
         if self._exchange is not None:
             self._exchange.follow(self)
-        while not (self._ended and self._blocked is None):
-            await self._wake.wait()
+        while True:
+            await self._wake
             self._wake.clear()
-            if self._blocked is not None:
-                await self._unblock(self._blocked)
-        await self._finish()
+            if self._blocked:
+                await self._unblock()
+            if self._ended and not self._blocked:
+                break
+        self._finish()
 
     def close(self) -> None:
         """The task is over, in whatever way: leaves nothing open and nothing unsettled."""
@@ -141,41 +138,29 @@ class StreamedCall:
             self._exchange.abort()
         if self._settlement.first_byte_us:
             self._settle(Ending.CLIENT_LEFT if self._left else Ending.STOPPED)
-        self.over.set_result(None)
 
-    async def _unblock(self, blocked: Part) -> None:
+    async def _unblock(self) -> None:
         """Waits for a client that is slower than its engine; then reads on."""
-        await blocked  # the server cuts off a client that takes nothing for long
-        self._blocked = None
-        backlog, self._backlog = b"".join(self._backlog), []
-        if backlog and not self._left:
-            self._pass_on(backlog)
-        if self._blocked is None and self._exchange is not None:
+        await self._answer.line.drained()  # the server cuts off a client that takes nothing for long
+        self._blocked = False
+        if self._exchange is not None:
             self._exchange.resume()
 
-    async def _finish(self) -> None:
+    def _finish(self) -> None:
         """The engine has ended its side: closes the account and tells the client how it ended."""
         if self._is_told:
             return
         problem = None if self._left or self._limited else self._problem()
         if problem is None:
             self._settle(self._peaceful())
-            if self._limited:
-                await self._close_for_the_engine()
-            if not self._left:
-                await self._answer.end()
+            if self._limited:  # the end that the engine did not send: the client's answer is whole
+                self._answer.line.chunk(self.events.closing())
+            self._answer.line.end()
             return
         ending, error = problem
         self._settle(ending)
         # The client's HTTP is left unfinished on purpose: nobody can take the answer for whole.
-        if part := self._answer.part(render(error.body())):
-            await part
-
-    async def _close_for_the_engine(self) -> None:
-        """Sends the end that the engine did not: whatever became of it, the client's answer is whole."""
-        last = self.events.closing()
-        if last and not self._left and (part := self._answer.part(last)):
-            await part
+        self._answer.line.chunk(render(error.body()))
 
     def _peaceful(self) -> Ending:
         """How the call ended, if nothing broke it."""
@@ -225,9 +210,10 @@ class StreamedCall:
         self._fault = self._fault or fault
         if self._limited:
             self._settle(self._peaceful())  # the count is whole: what is left of the hold need not wait
-        elif self._blocked is None and not self._left and self._problem() is None:
+        elif not self._blocked and not self._left and self._problem() is None:
             self._settle(Ending.FINISHED)
-            self._is_told = self._answer.end_now()  # with the last chunk, in one write
+            self._answer.line.end()  # with the last chunk, in one write
+            self._is_told = True
         self._wake.set()
 
     # Called from the client's connection, and at shutdown.
@@ -251,12 +237,9 @@ class StreamedCall:
             self._exchange.half_close()
 
     def _pass_on(self, data: bytes) -> None:
-        if self._blocked is not None:
-            self._backlog.append(data)
+        if self._answer.line.chunk(data) or self._blocked:
             return
-        self._blocked = self._answer.part(data)
-        if self._blocked is None:
-            return
+        self._blocked = True
         if self._exchange is not None and not self._limited:  # what a drain tells is little, and wanted soon
             self._exchange.pause()
         self._wake.set()

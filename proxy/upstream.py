@@ -24,6 +24,8 @@ from urllib.parse import urlsplit
 
 import httptools
 
+from proxy.eager import Bell, in_task
+
 IDLE_SECONDS: Final = 3.5
 DRAIN_SECONDS: Final = 5.0
 """How long a half-closed stream may go on: vLLM aborts within about 30 ms and then ends it."""
@@ -54,6 +56,10 @@ class EngineGone(UpstreamFault):
 
 class EngineSilent(UpstreamFault):
     """The engine said nothing for longer than it may."""
+
+
+class BrokenOff(UpstreamFault):
+    """We have ended it ourselves."""
 
 
 class EngineNonsense(UpstreamFault):
@@ -93,6 +99,7 @@ class Exchange(asyncio.Protocol):
         self.deadline = 0.0
         self.idle = False
         self.used_before = False
+        self._bell = Bell()
         self._parsed = False
         """Whether the parser is in the middle of a message."""
         self._begin()
@@ -109,7 +116,6 @@ class Exchange(asyncio.Protocol):
         self._reusable = False
         self._paused = False
         self._fault: UpstreamFault | None = None
-        self._waiter: asyncio.Future[None] | None = None
         self._sink: Sink | None = None
 
     # What the relay calls.
@@ -182,6 +188,11 @@ class Exchange(asyncio.Protocol):
         else:
             self._loop.call_later(0, self._transport.close)
 
+    def break_off(self) -> None:
+        """Ends it as it is: who waits for it gets BrokenOff."""
+        self._fail(BrokenOff("we are stopping", answered=self._answered))
+        self.abort()
+
     def abort(self) -> None:
         """Closes the connection now, with the answer unread."""
         self._pool.forget(self)
@@ -219,16 +230,16 @@ class Exchange(asyncio.Protocol):
                 self._between = False  # the beginning of the next chunk's length has come
         if self._answered and not self._half_closed:
             self.deadline = self._loop.time() + self._pool.timeouts.gap_seconds
-        if self._sink is not None:
-            self._hand_on()
-        elif self._complete or (self._answered and not self._limit):
-            self._wake()
-        if self._held > max(self._limit, _HELD_BYTES_MAX) and not self._complete:
+        if self._held > _HELD_BYTES_MAX and self._held > self._limit and not self._complete:
             if self._limit:
                 self._fail(EngineNonsense("the engine's answer is too long", answered=True))
                 self.abort()
-            else:
-                self.pause()
+                return
+            self.pause()
+        if self._sink is not None:
+            self._hand_on()
+        elif self._complete or (self._answered and not self._limit):
+            self._bell.set()
 
     def eof_received(self) -> bool:
         self._lose()
@@ -307,14 +318,9 @@ class Exchange(asyncio.Protocol):
 
     # Within.
 
-    def _wait(self) -> asyncio.Future[None]:
-        self._waiter = self._loop.create_future()
-        return self._waiter
-
-    def _wake(self) -> None:
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+    def _wait(self) -> Bell:
+        self._bell.clear()
+        return self._bell
 
     def _hand_on(self) -> None:
         sink = self._sink
@@ -354,7 +360,7 @@ class Exchange(asyncio.Protocol):
         if self._sink is not None:
             self._hand_on()
         else:
-            self._wake()
+            self._bell.set()
 
 
 class Pool:
@@ -447,9 +453,10 @@ class Pool:
         return self._idle.pop() if self._idle else None
 
     async def _connect(self) -> Exchange:
-        loop = asyncio.get_running_loop()
         self._connecting += 1
         try:
+            await in_task()
+            loop = asyncio.get_running_loop()
             async with asyncio.timeout(self.timeouts.connect_seconds):
                 _, exchange = await loop.create_connection(
                     lambda: Exchange(self), self._host, self._port, ssl=self._tls

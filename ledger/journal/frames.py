@@ -45,8 +45,8 @@ def is_other_version(header: bytes) -> bool:
 def encode_frame(payload: bytes) -> bytes:
     """The frame of a payload of 1 to PAYLOAD_BYTES_MAX bytes."""
     assert 0 < len(payload) <= PAYLOAD_BYTES_MAX, len(payload)
-    length = _LENGTH.pack(len(payload))
-    return length + _LENGTH.pack(zlib.crc32(payload, zlib.crc32(length))) + payload
+    length = len(payload)
+    return _HEAD.pack(length, zlib.crc32(payload, zlib.crc32(_LENGTH.pack(length)))) + payload
 
 
 def decode_frame(data: bytes | memoryview, offset: int) -> bytes | Fault:

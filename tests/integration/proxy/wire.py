@@ -99,6 +99,13 @@ class Wire:
             parts.append(part)
         return b"".join(parts)
 
+    def until_closed(self) -> bytes:
+        """All that comes until the other side closes."""
+        while self.more():
+            pass
+        read, self._read = self._read, b""
+        return read
+
     def answer(self) -> tuple[int, Any]:
         """A whole answer: its status and JSON (or bytes)."""
         status = self.answer_head()

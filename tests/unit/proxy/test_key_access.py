@@ -1,7 +1,6 @@
 """What a key's restrictions refuse, and in which words."""
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 import pytest
 
@@ -14,6 +13,7 @@ from proxy.access import Access
 from proxy.client_address import TrustedProxies
 from proxy.endpoints import ENDPOINTS
 from proxy.errors import AddressRefused, ScopeMissing
+from proxy.known_head import Head
 
 ANYBODY = Principal(
     "org-1", "proj_1", "key_1", TenantState.ACTIVE, ProjectState.ACTIVE, KeyState.ACTIVE, None
@@ -21,9 +21,16 @@ ANYBODY = Principal(
 DIRECT = Access(TrustedProxies.parse([]))
 
 
-def http(peer: str | None = "203.0.113.7", *forwarded: bytes) -> dict[str, Any]:
-    headers = [(b"x-forwarded-for", line) for line in forwarded]
-    return {"client": None if peer is None else (peer, 4711), "headers": headers}
+@dataclass(frozen=True)
+class Caller:
+    """A request, as far as it tells where it comes from."""
+
+    client_host: str | None
+    head: Head
+
+
+def http(peer: str | None = "203.0.113.7", *forwarded: bytes) -> Caller:
+    return Caller(peer, Head("POST", "/", [(b"x-forwarded-for", line) for line in forwarded], None))
 
 
 @dataclass(frozen=True)
@@ -51,7 +58,7 @@ def test_the_scopes_are_the_endpoints_and_the_models() -> None:
 
 def test_a_key_without_restrictions_may_do_everything() -> None:
     """Guards against a default that shuts somebody out, and against work for everybody."""
-    DIRECT.check(ANYBODY, "chat.completions", {})
+    DIRECT.check(ANYBODY, "chat.completions", http())
     assert ANYBODY.may_call("x" * 10_000)
 
 

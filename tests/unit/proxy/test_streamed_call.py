@@ -44,8 +44,8 @@ class PlayedExchange:
     def abort(self) -> None: ...
 
 
-class PlayedAnswer:
-    """A client; while `slow` is set, its takes wait for `takes`."""
+class PlayedLine:
+    """A client; while `slow` is set, it takes nothing before `takes`."""
 
     def __init__(self) -> None:
         self.said = b""
@@ -53,18 +53,25 @@ class PlayedAnswer:
         self.slow = False
         self.takes = asyncio.Event()
 
-    def start_stream(self) -> None: ...
-
-    def part(self, data: bytes) -> Any:
+    def chunk(self, data: bytes) -> bool:
         self.said += data
-        return self.takes.wait() if self.slow else None
+        return not self.slow
 
-    def end_now(self) -> bool:
-        self.whole = not self.slow
-        return self.whole
+    async def drained(self) -> None:
+        if self.slow:
+            await self.takes.wait()
 
-    async def end(self) -> None:
+    def end(self) -> None:
         self.whole = True
+
+
+class PlayedAnswer:
+    """What is sent to it."""
+
+    def __init__(self) -> None:
+        self.line = PlayedLine()
+
+    def start_stream(self) -> None: ...
 
 
 class PlayedSettlement:
@@ -105,9 +112,10 @@ class Stage:
     """A stream that has begun, with all its parts."""
 
     def __init__(self, trigger: int) -> None:
-        self.exchange, self.answer = PlayedExchange(), PlayedAnswer()
+        self.exchange, answer = PlayedExchange(), PlayedAnswer()
+        self.answer = answer.line
         self.settlement, self.hold = PlayedSettlement(), PlayedHold(trigger)
-        parts: Any = (self.settlement, self.answer, self.hold)
+        parts: Any = (self.settlement, answer, self.hold)
         self.stream = StreamedCall(read_call(CHAT, json.dumps(BODY).encode(), Limits()), *parts)
 
     async def begin(self) -> "asyncio.Task[None]":
