@@ -14,7 +14,8 @@ more than the engine made. Between them it is exact wherever anybody was left to
   in memory for a full disk.
 - An engine that was killed or stood still (`frozen`) while it had the call: the two bounds alone.
 
-A call of an engine has no row only where not a byte of it reached us.
+A call of an engine has no row only where not a byte of it reached us: also a stream whose client was told so,
+since its engine was silent for longer than it may be.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from chaos.plan import CHAT, CallReport
 from race.book import PostedCall
 
 _SHOWN_MAX = 12
+_GIVEN_UP = (504, "engine_timeout")
+"""What a client is told whose engine says nothing for longer than it may."""
 
 
 @dataclass(slots=True)
@@ -169,7 +172,7 @@ class Judge:
             if request_id in posted:
                 continue
             call = calls[-1]
-            why = _why_no_row(call)
+            why = _why_no_row(call, self._given.get(request_id))
             if why is None or (request_id in self._given and self._given[request_id].tokens):
                 self._wrong["a call of an engine without a row"].append(
                     f"{request_id} (made {call.generated_tokens}, {call.chunks_sent} chunks, {call.ended})"
@@ -242,10 +245,12 @@ def _why_behind(row: PostedCall, call: EngineCall) -> str:
     return "made elsewhere before the call was tried again"
 
 
-def _why_no_row(call: EngineCall) -> str | None:
+def _why_no_row(call: EngineCall, report: CallReport | None) -> str | None:
     """Why nobody could know of it; None where somebody should have."""
     if not call.generated_tokens:
         return "made nothing"
+    if call.streamed and report is not None and (report.status, report.code) == _GIVEN_UP:
+        return "given up by metergate before its first byte, and begun by its engine after that"
     if call.ended == "running":
         return "killed engine, not a byte had come"
     if call.frozen:

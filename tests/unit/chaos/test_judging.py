@@ -22,6 +22,10 @@ def given(tokens: int) -> CallReport:
     return CallReport("c1", "g", True, True, 1, Leaving.NEVER, False, 200, "", "r1", tokens, 100)
 
 
+def refused(status: int, code: str) -> CallReport:
+    return CallReport("c1", "g", True, True, 1, Leaving.NEVER, False, status, code, "r1", 0, 100, whole=True)
+
+
 def answered(tokens: int) -> CallReport:
     return CallReport("c1", "g", True, True, 1, Leaving.NEVER, False, 200, "", "r1", tokens, 100, whole=True)
 
@@ -50,6 +54,8 @@ def judged(row: PostedCall | None, call: EngineCall | None, report: CallReport) 
         # The last of the ten events that the client counts is metergate's own.
         (replace(LIMITED, completion_tokens=9), RUNNING, GIVEN),
         (None, replace(RUNNING, chunks_sent=0), given(0)),
+        # Its engine stood still for longer than a first byte may take, and went on when it was given up.
+        (None, RUNNING, refused(504, "engine_timeout")),
     ],
 )
 def test_what_is_right_passes(row: PostedCall | None, call: EngineCall | None, report: CallReport) -> None:
@@ -93,6 +99,8 @@ def test_what_is_right_passes(row: PostedCall | None, call: EngineCall | None, r
             "no fin",
         ),
         (None, replace(RUNNING, chunks_sent=0, streamed=False), given(0), 0, 0, "without a row"),
+        (None, replace(CALL, streamed=False), refused(504, "engine_timeout"), 0, 0, "without a row"),
+        (None, RUNNING, refused(503, "engine_unavailable"), 0, 0, "without a row"),
     ],
 )
 def test_what_is_wrong_does_not(
