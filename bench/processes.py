@@ -47,6 +47,16 @@ def pin(core: int) -> None:
 
 
 @contextmanager
+def pinning_undone() -> Iterator[None]:
+    """However this process is pinned inside, it comes back to the cores that it had."""
+    before = os.sched_getaffinity(0)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+@contextmanager
 def priority() -> Iterator[bool]:
     """Puts this process, and what it starts inside, ahead of other work on the machine; yields False if not
     allowed.

@@ -10,10 +10,8 @@ from __future__ import annotations
 import os
 import platform
 import subprocess
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -24,8 +22,9 @@ from bench.closed_loop import CallFailed
 from bench.engine_process import Engine
 from bench.figures import END, START, Recorded, Round, Run
 from bench.phases import Phases
-from bench.processes import Cores, choose_cores, pin, prefer_sessions, tree
+from bench.processes import Cores, choose_cores, pin
 from bench.roster import BASELINE, SUBJECTS
+from bench.running import running
 from bench.scale import Scale, phase_steps
 from bench.subjects import Subject
 from bench.subjects.launch import SubjectFailed
@@ -68,7 +67,7 @@ def hold(name: str, phase: str, scale: Scale, say: Say) -> None:
     pin(cores.load)
     engine = Engine(cores.engine)
     try:
-        with _started(SUBJECTS[name], engine, cores) as (subject, folder):
+        with running(SUBJECTS[name], engine, cores) as (subject, folder):
             at_work = Phases(subject, engine, cores, scale, folder)
             at_work.warm_up()
             say(f"{name} runs as process {subject.pid} and its children, in {folder}; Ctrl-C ends")
@@ -92,7 +91,7 @@ def _round(
     left = phase_steps(phases, scale)
     try:
         while left:
-            with _started(make, engine, cores) as (subject, folder):
+            with running(make, engine, cores) as (subject, folder):
                 version = subject.version
                 at_work = Phases(subject, engine, cores, scale, folder)
                 at_work.warm_up()
@@ -132,20 +131,6 @@ def measure(
 def _in_a_line(failure: BaseException) -> str:
     said = " ".join((str(failure) or repr(failure)).split())
     return said if len(said) < 600 else f"{said[:200]} ... {said[-350:]}"
-
-
-@contextmanager
-def _started(make: type[Subject], engine: Engine, cores: Cores) -> Iterator[tuple[Subject, Path]]:
-    with tempfile.TemporaryDirectory(prefix="metergate-bench-") as folder:
-        subject = make(engine.url, Path(folder), cores.subject)
-        try:
-            subject.start()
-            prefer_sessions(tree(subject.pid))
-            if subject.database_pid:
-                prefer_sessions(tree(subject.database_pid))
-            yield subject, Path(folder)
-        finally:
-            subject.stop()
 
 
 def _can_run(make: type[Subject], say: Say) -> bool:

@@ -27,6 +27,8 @@ def running(make: Callable[[str, Path, int], S], engine: Engine, cores: Cores) -
         try:
             subject.start()
             prefer_sessions(tree(subject.pid))
+            if subject.database_pid:
+                prefer_sessions(tree(subject.database_pid))
             yield subject, Path(folder)
         finally:
             subject.stop()
@@ -45,8 +47,3 @@ def every_call_recorded(subject: Subject, engine: Engine) -> Iterator[None]:
         return
     if now.minus(recorded) != passed:
         raise CallsFailed(f"{now.minus(recorded)} in the ledger of {subject.name}, {passed} from the engine")
-
-
-def headers_of(subject: Subject) -> dict[str, str]:
-    """What its requests need."""
-    return {"Authorization": f"Bearer {subject.key}", **subject.headers}

@@ -28,7 +28,7 @@ done = function(summary, latency, requests)
 end
 """
 
-_BODY = wire.request_body(wire.Wanted("unary", wire.UNARY_TOKENS))
+BODY = wire.request_body(wire.Wanted("unary", wire.UNARY_TOKENS))
 
 
 class CallsFailed(Exception):
@@ -62,7 +62,7 @@ def drive(
     duration_s: float,
     folder: Path,
     pause_ms: int = 0,
-    body: bytes = _BODY,
+    body: bytes = BODY,
 ) -> Driven:
     """Runs wrk with one thread against the chat endpoint.
 

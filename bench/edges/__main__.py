@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.edges.lines import Line, document, markdown
-from bench.processes import priority
+from bench.processes import pinning_undone, priority
 
 MEASUREMENTS: Final = ("streams", "posting", "prompts", "keys", "workers", "floors", "start", "idle")
 """Each is a module of this package with a function `measure`."""
@@ -36,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with priority():
         for name in asked.names or MEASUREMENTS:
             started_s = time.monotonic()
-            lines += importlib.import_module(f"bench.edges.{name}").measure()
+            with pinning_undone():
+                lines += importlib.import_module(f"bench.edges.{name}").measure()
             print(f"{name} ({time.monotonic() - started_s:.0f} s)", file=sys.stderr, flush=True)
     report = markdown(about, lines)
     print(report)

@@ -10,23 +10,20 @@ aim, a program of these parts misses it that does no work at all.
 
 from __future__ import annotations
 
-import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
 from bench.edges.lines import Line
-from bench.edges.running import every_call_recorded, running
 from bench.edges.slow_engine import raise_descriptor_limit
 from bench.edges.streams import measure_subject, slow_engine
 from bench.engine_process import Engine
-from bench.figures import Recorded
 from bench.phases import Phases
 from bench.processes import Cores, choose_cores, pin
+from bench.running import every_call_recorded, running
 from bench.scale import Scale
 from bench.subjects import Subject
-from bench.subjects.launch import await_up, end, launch
+from bench.subjects.launched import Launched
 from bench.subjects.metergate import Metergate
 from bench.subjects.nginx import Nginx
 
@@ -39,53 +36,29 @@ HELD: Final = 2_000
 _REPOSITORY: Final = Path(__file__).resolve().parents[2]
 
 
-class _Floor:
+class _Floor(Launched):
     """One mode of floor_proxy.py as a subject."""
 
     mode = ""
     name = ""
     does = "passes calls on, and does nothing else"
-    version = ""
-    usage_event = True
-    starts_late_s = 0.0
-    headers: Mapping[str, str] = {}
-    key = Nginx.key
-    database_pid = None
-
-    def __init__(self, engine_url: str, folder: Path, core: int) -> None:
-        self._engine_port = engine_url.rpartition(":")[2]
-        self._log = folder / "floor.log"
-        self._core = core
-        self._process: subprocess.Popen[bytes] | None = None
-        self.url = ""
 
     @staticmethod
     def missing() -> str | None:
         return None
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "bench.edges.floor_proxy", self.mode, self._engine_port]
+        port = self.engine_url.rpartition(":")[2]
+        command = [sys.executable, "-m", "bench.edges.floor_proxy", self.mode, port]
         environ = {"PYTHONPATH": str(_REPOSITORY)}
-        self._process = launch(command, core=self._core, log=self._log, environ=environ)
-        await_up(self._process, self._is_up, log=self._log, within_s=20)
+        self._launch(command, self._is_up, log=self.folder / "floor.log", within_s=20, environ=environ)
 
     def _is_up(self) -> bool:
-        said = self._log.read_text() if self._log.exists() else ""
+        log = self.folder / "floor.log"
+        said = log.read_text() if log.exists() else ""
         if said.startswith("port ") and said.endswith("\n"):
             self.url = f"http://127.0.0.1:{said.split()[1]}"
         return bool(self.url)
-
-    @property
-    def pid(self) -> int:
-        assert self._process
-        return self._process.pid
-
-    def recorded(self) -> Recorded | None:
-        return None
-
-    def stop(self) -> None:
-        if self._process:
-            end(self._process)
 
 
 class _Bytes(_Floor):

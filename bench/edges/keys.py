@@ -25,13 +25,14 @@ from urllib.parse import urlsplit
 from sqlalchemy import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from bench import wire, wrk
+from bench import wire
+from bench.edges.calls import Calls
 from bench.edges.lines import Line
-from bench.edges.running import every_call_recorded, headers_of, running
 from bench.engine_process import Engine
 from bench.figures import percentile
 from bench.meter import Meter, Pids
 from bench.processes import Cores, choose_cores, memory_bytes, pin, tree
+from bench.running import every_call_recorded, running
 from bench.subjects.metergate import Metergate
 from bench.wrk import CallsFailed
 from ledger import tenancy
@@ -146,20 +147,9 @@ def _measure(
 
 def _call_us(subject: Metergate, engine: Engine, cores: Cores, folder: Path) -> float:
     """CPU of the whole tree for a call with the subject's own key, at full load."""
-    meter = Meter(Pids(subject.pid, engine.pid), cores)
     subject.recorded()
-    meter.begin()
-    driven = wrk.drive(
-        subject.url,
-        headers=headers_of(subject),
-        connections=32,
-        duration_s=_DURATION_S,
-        folder=folder,
-    )
-    meter.load_ended()
-    subject.recorded()
-    meter.end()
-    return meter.cpu_us / driven.calls
+    calls = Calls(subject, folder, connections=32)
+    return calls.cpu_us(Meter(Pids(subject.pid, engine.pid), cores), _DURATION_S)
 
 
 def _call_with(subject: Metergate, folder: Path, secrets: list[str]) -> None:

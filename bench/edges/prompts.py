@@ -17,12 +17,13 @@ from typing import Final
 
 import msgspec
 
-from bench import wire, wrk
+from bench import wire
+from bench.edges.calls import Calls
 from bench.edges.lines import Line
-from bench.edges.running import every_call_recorded, headers_of, running
 from bench.engine_process import Engine
 from bench.meter import Meter, Pids
 from bench.processes import Cores, choose_cores, on_core, pin
+from bench.running import every_call_recorded, running
 from bench.subjects import Subject
 from bench.subjects.metergate import Metergate
 from bench.subjects.nginx import Nginx
@@ -72,26 +73,9 @@ def measure(*, rounds: int = ROUNDS) -> list[Line]:
 
 def _call_us(make: type[Subject], engine: Engine, cores: Cores, sent: bytes) -> float:
     with running(make, engine, cores) as (subject, folder), every_call_recorded(subject, engine):
-        meter = Meter(Pids(subject.pid, engine.pid), cores)
-
-        def drive(duration_s: float) -> wrk.Driven:
-            return wrk.drive(
-                subject.url,
-                headers=headers_of(subject),
-                connections=CONNECTIONS,
-                duration_s=duration_s,
-                folder=folder,
-                body=sent,
-            )
-
-        drive(1)
-        subject.recorded()
-        meter.begin()
-        driven = drive(DURATION_S)
-        meter.load_ended()
-        subject.recorded()
-        meter.end()
-        return meter.cpu_us / driven.calls
+        calls = Calls(subject, folder, connections=CONNECTIONS, body=sent)
+        calls.warm_up()
+        return calls.cpu_us(Meter(Pids(subject.pid, engine.pid), cores), DURATION_S)
 
 
 def _coding_us(sent: bytes, cores: Cores) -> float:

@@ -22,11 +22,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from bench import wrk
+from bench.edges.calls import Calls
 from bench.edges.lines import Line
-from bench.edges.running import every_call_recorded, headers_of, running
 from bench.engine_process import Engine
 from bench.processes import choose_cores, core_busy_s, cpu_s, pin, tree
+from bench.running import every_call_recorded, running
 from bench.subjects.metergate import Metergate
 
 ROUNDS: Final = 3
@@ -83,27 +83,16 @@ def measure(*, rounds: int = ROUNDS) -> list[Line]:
 
 
 def _carry(subject: Metergate, engine: Engine, folder: Path, cores: list[int]) -> Carried:
-    workers = _workers(subject.pid)
-
-    def drive(duration_s: float) -> wrk.Driven:
-        return wrk.drive(
-            subject.url,
-            headers=headers_of(subject),
-            connections=CONNECTIONS,
-            duration_s=duration_s,
-            folder=folder,
-        )
-
+    workers, calls = _workers(subject.pid), Calls(subject, folder, connections=CONNECTIONS)
     readings: tuple[Callable[[], float], ...] = (
         lambda: cpu_s(tree(subject.pid)),
         lambda: cpu_s((engine.pid,)) + _reaped_s(),
         lambda: sum(core_busy_s(core) for core in cores),
         *((lambda pid=pid: cpu_s((pid,))) for pid in workers),
     )
-    drive(1)
-    subject.recorded()
+    calls.warm_up()
     before, began_s = [read() for read in readings], time.monotonic()
-    driven = drive(DURATION_S)
+    driven = calls.drive(DURATION_S)
     wall_s = time.monotonic() - began_s
     ours, load, busy, *each = (
         (read() - value) / wall_s for read, value in zip(readings, before, strict=True)

@@ -9,39 +9,30 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
-from bench.figures import Recorded
-from bench.subjects.launch import accepts, await_up, end, free_port, launch
+from bench.subjects.launch import accepts, free_port
+from bench.subjects.launched import Launched
 
 INSTALLED = Path(__file__).resolve().parents[2] / ".bench-peers"
 RECIPES = Path(__file__).resolve().parent
-KEY = "sk-mg-" + "0" * 49
 
 
-class Peer:
-    """A recipe: subclasses say what is different. `files` are written into the run's own folder."""
+class Peer(Launched):
+    """A recipe: subclasses say what is different. `files` are written into the run's own folder. None of them
+    keeps a ledger in the configuration that is measured.
+    """
 
     name: str
     does: str
     elsewhere: str  # how to get it where this recipe does not work
-    version: str
     program: str  # within its installed folder; what is missing when it is not installed
-    usage_event = True
-    starts_late_s = 0.0
-    key = KEY
-    headers: Mapping[str, str] = {}
-    database_pid = None
     starts_within_s = 60.0
 
     def __init__(self, engine_url: str, folder: Path, core: int) -> None:
-        self.engine_url = engine_url
-        self.folder = folder
+        super().__init__(engine_url, folder, core)
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self._core = core
-        self._process: subprocess.Popen[bytes] | None = None
 
     def command(self) -> list[str]:
         """What starts it."""
@@ -72,28 +63,18 @@ class Peer:
             return None
         return f"{cls.name} is not installed, and left out (make bench-peers)"
 
-    @property
-    def pid(self) -> int:
-        """The root of its process tree."""
-        assert self._process
-        return self._process.pid
-
     def start(self) -> None:
         """Returns once it accepts."""
         for name, text in self.files().items():
             (self.folder / name).write_text(text)
         log = self.folder / f"{self.name}.log"
-        self._process = launch(self.command(), core=self._core, log=log, environ=self.environ())
-        await_up(self._process, lambda: accepts(self.port), log=log, within_s=self.starts_within_s)
-
-    def recorded(self) -> Recorded | None:
-        """None of them keeps a ledger in the configuration that is measured."""
-        return None
-
-    def stop(self) -> None:
-        """Ends its whole tree."""
-        if self._process:
-            end(self._process)
+        self._launch(
+            self.command(),
+            lambda: accepts(self.port),
+            log=log,
+            within_s=self.starts_within_s,
+            environ=self.environ(),
+        )
 
 
 def install_from_pypi(home: Path, requirements: Path) -> None:

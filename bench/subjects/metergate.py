@@ -12,7 +12,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from collections.abc import Mapping
 from contextlib import ExitStack
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -23,7 +22,8 @@ from typer.testing import CliRunner
 from admin.cli.entry import app
 from admin.worker import RECONCILED_AFTER_SECONDS
 from bench.figures import Recorded
-from bench.subjects.launch import SubjectFailed, await_up, end, free_port, launch
+from bench.subjects.launch import SubjectFailed, free_port
+from bench.subjects.launched import Launched
 from bench.wire import MODEL
 from race.postgresql import Server, make_template, server
 
@@ -38,27 +38,22 @@ LIMITS = (
 _REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-class Metergate:
+class Metergate(Launched):
     """This working tree's metergate."""
 
     name = "metergate"
     does = "keys, a budget, a quota, a rate and slots, metering, journal, posting into SQLite"
     usage_event = False
     starts_late_s = RECONCILED_AFTER_SECONDS
-    headers: Mapping[str, str] = {}
     workers = 1
 
     def __init__(self, engine_url: str, folder: Path, core: int) -> None:
-        self._engine_url = engine_url
-        self._core = core
+        super().__init__(engine_url, folder, core)
         self._data_dir = folder / "data"
         self._log = folder / "metergate.log"
-        self._process: subprocess.Popen[bytes] | None = None
         self._port = free_port()
         self.url = f"http://127.0.0.1:{self._port}"
         self._settings: dict[str, str] = {}
-        self.key = ""
-        self.version = ""
 
     @staticmethod
     def missing() -> str | None:
@@ -66,7 +61,7 @@ class Metergate:
 
     def start(self) -> None:
         self.version = _revision()
-        command = [sys.executable, "-m", "admin", "up", "--engine", self._engine_url]
+        command = [sys.executable, "-m", "admin", "up", "--engine", self.engine_url]
         command += [
             "--workers",
             str(self.workers),
@@ -83,8 +78,7 @@ class Metergate:
             "PYTHONPATH": str(_REPOSITORY),
         }
         launched = [*self._launcher(), *command]
-        self._process = launch(launched, core=self._core, log=self._log, environ=environ)
-        await_up(self._process, self._is_ready, log=self._log, within_s=60)
+        self._launch(launched, self._is_ready, log=self._log, within_s=60, environ=environ)
         self.key = json.loads((self._data_dir / "first-run.json").read_text())["api_key"]
         self._command("price", "set", MODEL, "--input", "0.15", "--cached-input", "0.075", "--output", "0.60")
         key_id = self._command("key", "list")[0]["id"]
@@ -94,22 +88,9 @@ class Metergate:
     def _is_ready(self) -> bool:
         return self._log.exists() and b"ready\n" in self._log.read_bytes()
 
-    @property
-    def pid(self) -> int:
-        assert self._process
-        return self._process.pid
-
-    @property
-    def database_pid(self) -> int | None:
-        return None
-
     def recorded(self) -> Recorded | None:
         totals = self._command("usage", "show")
         return Recorded(totals["calls"], totals["completion_tokens"])
-
-    def stop(self) -> None:
-        if self._process:
-            end(self._process)
 
     def _launcher(self) -> list[str]:
         """What starts it; a profiler, say."""

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Mapping
 from pathlib import Path
 
-from bench.figures import Recorded
-from bench.subjects.launch import accepts, await_up, end, free_port, launch
+from bench.subjects.launch import accepts, free_port
+from bench.subjects.launched import Launched
 
 _CONFIG = """\
 daemon off;
@@ -50,26 +49,17 @@ http {{
 """
 
 
-class Nginx:
+class Nginx(Launched):
     """nginx from the PATH."""
 
     name = "nginx"
     does = "passes bytes: no keys, no limits, no metering, no access log"
-    usage_event = True
-    starts_late_s = 0.0
-    database_pid = None
-    headers: Mapping[str, str] = {}
     more = ""  # of its configuration, where a call is passed on
-    key = "sk-mg-" + "0" * 49  # what the others check, this one only carries
 
     def __init__(self, engine_url: str, folder: Path, core: int) -> None:
-        self._engine = engine_url.removeprefix("http://")
-        self._folder = folder
-        self._core = core
+        super().__init__(engine_url, folder, core)
         self._port = free_port()
-        self._process: subprocess.Popen[bytes] | None = None
         self.url = f"http://127.0.0.1:{self._port}"
-        self.version = ""
 
     @staticmethod
     def missing() -> str | None:
@@ -80,28 +70,12 @@ class Nginx:
         assert binary
         said = subprocess.run([binary, "-v"], capture_output=True, text=True, check=True).stderr
         self.version = said.strip().rpartition("/")[2]
-        self._folder.chmod(
-            0o711
-        )  # where we are root its worker is somebody else, and keeps long bodies there
-        config, log = self._folder / "nginx.conf", self._folder / "nginx.log"
-        config.write_text(
-            _CONFIG.format(folder=self._folder, engine=self._engine, port=self._port, more=self.more)
-        )
-        command = [binary, "-c", str(config), "-e", str(self._folder / "error.log")]
-        self._process = launch(command, core=self._core, log=log)
-        await_up(self._process, lambda: accepts(self._port), log=log, within_s=10)
-
-    @property
-    def pid(self) -> int:
-        assert self._process
-        return self._process.pid
-
-    def recorded(self) -> Recorded | None:
-        return None
-
-    def stop(self) -> None:
-        if self._process:
-            end(self._process)
+        folder, engine = self.folder, self.engine_url.removeprefix("http://")
+        folder.chmod(0o711)  # where we are root its worker is somebody else, and keeps long bodies there
+        config = folder / "nginx.conf"
+        config.write_text(_CONFIG.format(folder=folder, engine=engine, port=self._port, more=self.more))
+        command = [binary, "-c", str(config), "-e", str(folder / "error.log")]
+        self._launch(command, lambda: accepts(self._port), log=folder / "nginx.log", within_s=10)
 
 
 def _binary() -> str | None:

@@ -8,9 +8,9 @@ import pytest
 
 from bench import wire
 from bench.edges import floors
-from bench.edges.running import running
 from bench.engine_process import Engine
 from bench.processes import choose_cores
+from bench.running import running
 from bench.subjects import Subject
 
 FLOORS = [make for make in floors.SUBJECTS if make.__module__ == floors.__name__]

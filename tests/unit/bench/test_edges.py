@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 
 from bench import wire
 from bench.client import BrokenStream
+from bench.edges import __main__ as edges
 from bench.edges import prompts
 from bench.edges.lines import Line
 from bench.edges.slow_client import StreamReader
 from bench.edges.slow_engine import _rendered
 from bench.edges.workers import Carried
+from bench.processes import pin
 
 
 def _stream(*numbers: int) -> bytes:
@@ -53,3 +61,22 @@ def test_a_long_prompt_is_as_long_as_it_says_and_is_found_by_the_engine() -> Non
     body = prompts.body()
     assert abs(len(body) - prompts.PROMPT_BYTES) < 1000
     assert wire.wanted(body) == wire.Wanted("unary", wire.UNARY_TOKENS)
+
+
+def test_a_measurement_is_not_bound_to_the_core_of_the_one_before(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Guards against a subject, its engine and its load on one core, in all measurements but the first."""
+    found: list[set[int]] = []
+
+    def measure() -> list[Line]:
+        found.append(os.sched_getaffinity(0))
+        pin(min(found[0]))
+        return []
+
+    names = ("streams", "posting")
+    for name in names:
+        monkeypatch.setitem(sys.modules, f"bench.edges.{name}", SimpleNamespace(measure=measure))
+    monkeypatch.setattr(edges, "priority", nullcontext)
+    edges.main([*names, "--results", str(tmp_path)])
+    assert found[1] == found[0] == os.sched_getaffinity(0)
