@@ -63,11 +63,12 @@ class SettledCalls:
 
     def append(self, record: CallRecord, slot: Slot) -> None:
         """Writes the record now, or as soon as the journal can be written again; then its slot is free."""
+        if not self._waiting and self._is_written(record):
+            slot.free()
+            return
         self._waiting.append((record, slot))
-        if len(self._waiting) == 1:
-            self._write()
-        if self._waiting:  # should we be killed before it is written, this is what is left of it
-            slot.count(record.prompt_tokens, record.completion_tokens)
+        # Should we be killed before it is written, this is what is left of it.
+        slot.count(record.prompt_tokens, record.completion_tokens)
 
     def has_room(self) -> bool:
         """Whether new calls may be admitted."""
@@ -77,22 +78,27 @@ class SettledCalls:
         """Writes what still waits, and lets the journal go; what cannot be written is for the next start."""
         if self._retry:
             self._retry.cancel()
-        self._write(last=True)
+        self._write_waiting(last=True)
         self._flight.close()  # as long as the journal's folder is ours
         self._journal.close()
 
-    def _write(self, *, last: bool = False) -> None:
+    def _write_waiting(self, *, last: bool = False) -> None:
         while self._waiting:
             record, slot = self._waiting[0]
-            try:
-                self._journal.append(record)
-            except JournalFault as fault:
-                _log.error("%s; %d settled calls wait in memory", fault, len(self._waiting))
-                if not last:
-                    self._retry = asyncio.get_running_loop().call_later(RETRY_SECONDS, self._write)
+            if not self._is_written(record, last=last):
                 return
             self._waiting.popleft()
             slot.free()
+
+    def _is_written(self, record: CallRecord, *, last: bool = False) -> bool:
+        try:
+            self._journal.append(record)
+        except JournalFault as fault:
+            _log.error("%s; %d settled calls wait in memory", fault, max(1, len(self._waiting)))
+            if not last:
+                self._retry = asyncio.get_running_loop().call_later(RETRY_SECONDS, self._write_waiting)
+            return False
+        return True
 
 
 class Settlement:
