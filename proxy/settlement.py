@@ -101,6 +101,10 @@ class SettledCalls:
         return True
 
 
+def _count_nothing(prompt_tokens: int, completion_tokens: int) -> None:
+    """Of a call that was never sent."""
+
+
 class Settlement:
     """One call's account, open until `settle`. Times in microseconds since the epoch; `now_us` is the
     clock."""
@@ -114,6 +118,7 @@ class Settlement:
         "_observe",
         "_principal",
         "_slot",
+        "count",
         "first_byte_us",
         "record",
         "request_id",
@@ -139,6 +144,8 @@ class Settlement:
         self._hold = hold
         self._slot: Slot | None = None
         self._begun: CallRecord | None = None
+        self.count: Callable[[int, int], None] = _count_nothing
+        """Notes the prompt and completion tokens so far, for whoever comes after a kill. For every chunk."""
         self.request_id = request_id
         self.started_us = started_us
         self.first_byte_us = 0
@@ -155,6 +162,7 @@ class Settlement:
         """
         if self._slot is None:
             self._slot = self._journal.slot()
+            self.count = self._slot.count
         self._begun = self._begin(backend_url)
         self._slot.begin(self._begun)
 
@@ -163,11 +171,6 @@ class Settlement:
         self.first_byte_us = self._now_us()
         if self._slot is not None:
             self._slot.first_byte(self.first_byte_us)
-
-    def count(self, prompt_tokens: int, completion_tokens: int) -> None:
-        """Notes the usage so far, for whoever comes after a kill. For every chunk."""
-        if self._slot is not None:
-            self._slot.count(prompt_tokens, completion_tokens)
 
     def close(self) -> None:
         """The call is over; if it came to nothing, nothing stays on record and what it held goes back."""

@@ -219,6 +219,11 @@ class Exchange(asyncio.Protocol):
         if self.idle:
             self.abort()  # nobody asked
             return
+        if self._between and self._sink is not None and (chunk := _one_chunk(data)) is not None:
+            if not self._half_closed:
+                self.deadline = self._loop.time() + self._pool.timeouts.gap_seconds
+            self._sink.data(chunk)
+            return
         if not (self._take_chunk(data) if self._between else self._take_whole(data)):
             try:
                 self._parser.feed_data(data)
@@ -272,17 +277,11 @@ class Exchange(asyncio.Protocol):
 
     def _take_chunk(self, data: bytes) -> bool:
         """Takes one whole chunk, where the parser waits for one; False for all else."""
-        at = data.find(b"\r\n", 0, _LENGTH_CHARS_MAX)
-        if at <= 0 or not data[:at].isalnum():
+        chunk = _one_chunk(data)
+        if chunk is None:
             return False
-        try:
-            length = int(data[:at], 16)
-        except ValueError:
-            return False
-        if not length or len(data) != at + length + 4 or data[-2:] != b"\r\n":
-            return False
-        self._chunks.append(data[at + 2 : -2])
-        self._held += length
+        self._chunks.append(chunk)
+        self._held += len(chunk)
         return True
 
     # What the parser calls.
@@ -361,6 +360,21 @@ class Exchange(asyncio.Protocol):
             self._hand_on()
         else:
             self._bell.set()
+
+
+def _one_chunk(data: bytes) -> bytes | None:
+    """What is in one whole chunk; None for all else."""
+    at = data.find(b"\r\n", 0, _LENGTH_CHARS_MAX)
+    digits = data[:at]
+    if at <= 0 or not digits.isalnum():
+        return None
+    try:
+        length = int(digits, 16)
+    except ValueError:
+        return None
+    if not length or len(data) != at + length + 4 or data[-2:] != b"\r\n":
+        return None
+    return data[at + 2 : -2]
 
 
 class Pool:
