@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 import httptools
 
-from proxy.eager import Bell, in_task
+from proxy.eager import Bell
 
 IDLE_SECONDS: Final = 3.5
 DRAIN_SECONDS: Final = 5.0
@@ -467,18 +467,29 @@ class Pool:
         return self._idle.pop() if self._idle else None
 
     async def _connect(self) -> Exchange:
+        """A new connection. It is made in a task of its own: the call that waits for it needs none."""
+        opened = Bell()
+        opening = asyncio.create_task(self._open())
+        opening.add_done_callback(lambda _task: opened.set())
         self._connecting += 1
         try:
-            await in_task()
-            loop = asyncio.get_running_loop()
-            async with asyncio.timeout(self.timeouts.connect_seconds):
-                _, exchange = await loop.create_connection(
-                    lambda: Exchange(self), self._host, self._port, ssl=self._tls
-                )
+            await opened
+            return opening.result()
         except (OSError, TimeoutError) as error:
             raise EngineUnreachable(f"no connection to the engine at {self.url}", answered=False) from error
+        except asyncio.CancelledError:
+            if not opening.cancel() and opening.exception() is None:
+                opening.result().abort()
+            raise
         finally:
             self._connecting -= 1
+
+    async def _open(self) -> Exchange:
+        loop = asyncio.get_running_loop()
+        async with asyncio.timeout(self.timeouts.connect_seconds):
+            _, exchange = await loop.create_connection(
+                lambda: Exchange(self), self._host, self._port, ssl=self._tls
+            )
         return exchange
 
     def _make_head(self, path: str) -> bytes:
