@@ -8,8 +8,6 @@ from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import Any
 
-from pydantic_core import PydanticUndefined
-
 from admin.cli.serve import SETTINGS
 from ledger.client_settings import ClientSettings
 from ledger.engine_settings import EngineSettings
@@ -39,16 +37,16 @@ def page(sections: Iterable[tuple[str, type[Settings]]]) -> str:
 def _table(settings: type[Settings]) -> str:
     inherited = {name for base in settings.__mro__[1:] for name in getattr(base, "__annotations__", {})}
     rows = ["| setting | default | what it does |", "|---|---|---|"]
-    for name, field in settings.model_fields.items():
+    for name, field in settings.declared().items():
         if name not in inherited:
-            what = str(field.description or "").rstrip(".")
-            what = f"{what}.{_choices(field.annotation)}".replace("|", "\\|")
+            what = field.rules.description.rstrip(".")
+            what = f"{what}.{_choices(field.kind)}".replace("|", "\\|")
             rows.append(f"| `METERGATE_{name.upper()}` | {_default(field.default)} | {what} |")
     return "\n".join(rows) + "\n"
 
 
 def _default(value: Any) -> str:
-    if value is PydanticUndefined or value is None or value in ("", ()):
+    if value is None or value in ("", ()):
         return "-"
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
@@ -61,9 +59,9 @@ def _default(value: Any) -> str:
     return f"`{value:g}`" if isinstance(value, float) else f"`{value}`"
 
 
-def _choices(annotation: Any) -> str:
-    if isinstance(annotation, type) and issubclass(annotation, Enum):
-        return f" One of {', '.join(f'`{choice.value}`' for choice in annotation)}."
+def _choices(kind: type) -> str:
+    if issubclass(kind, Enum):
+        return f" One of {', '.join(f'`{choice.value}`' for choice in kind)}."
     return ""
 
 

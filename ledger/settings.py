@@ -10,80 +10,83 @@ import difflib
 import os
 import tomllib
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar
-
-from pydantic import Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from typing import Any, TypeVar, dataclass_transform
 
 from ledger.errors import SettingsRefused
+from ledger.setting import Secret, Setting, setting, settings_of
 
 PREFIX = "METERGATE_"
 TOML_FILE = "metergate.toml"
 CONFIG_NAME = "METERGATE_CONFIG"  # where metergate.toml is, when it is not in the working directory
+SECRET_CHARS_MIN = 16
 
 # Said from one of our processes to another, by the supervisor; no user sets them.
 INTERNAL_NAMES = frozenset({"METERGATE_READY_FD", "METERGATE_LIFE_FD"})
 
 
-class Settings(BaseSettings):
-    """The base of every package's settings. Values from the environment reach the fields as text, never as
-    JSON.
+@dataclass_transform(kw_only_default=True, frozen_default=True, field_specifiers=(setting,))
+class Settings:
+    """The base of every package's settings: each field is a `setting`. Made by `load`, which looks at the
+    environment; made by hand, it holds what it is given.
     """
 
-    model_config: ClassVar[SettingsConfigDict] = SettingsConfigDict(
-        env_prefix=PREFIX, enable_decoding=False, extra="ignore", frozen=True, hide_input_in_errors=True
-    )
+    def __init_subclass__(cls) -> None:
+        """A subclass is a frozen dataclass."""
+        dataclass(frozen=True, kw_only=True, repr=False)(cls)
+
+    def __repr__(self) -> str:
+        """No values: one may be a secret."""
+        return f"{type(self).__name__}(...)"
 
     @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments, then the environment, then metergate.toml. No .env file: two files would be one too
-        many.
-        """
-        return init_settings, env_settings, _TomlSource(settings_cls)
+    @cache
+    def declared(cls) -> Mapping[str, Setting]:
+        """The settings of this class, those it inherits first."""
+        return settings_of(cls)
 
     @classmethod
     def names(cls) -> list[str]:
         """The METERGATE_* names of this class."""
-        return [PREFIX + field.upper() for field in cls.model_fields]
+        return [_full_name(name) for name in cls.declared()]
+
+
+def _is_long_enough(secret: Secret) -> Secret:
+    if len(secret.get_secret_value()) < SECRET_CHARS_MIN:
+        raise ValueError(f"must have at least {SECRET_CHARS_MIN} characters")
+    return secret
 
 
 class LedgerSettings(Settings):
     """Where the book is, and the key to its digests."""
 
-    data_dir: Path = Field(
+    data_dir: Path = setting(
         default=Path("data"), description="The data folder: the SQLite file, the journals, secret.key."
     )
-    database_url: str = Field(
+    database_url: str = setting(
         default="",
-        repr=False,
         description="`sqlite:///path` or `postgresql://...`; metergate.db in the data folder, unless set.",
     )
-    database_pool_size: int = Field(
+    database_pool_size: int = setting(
         default=3,
         ge=2,
         le=100,
         description="Most connections to the database of each worker and of the control plane.",
     )
-    secret_key: SecretStr | None = Field(
+    secret_key: Secret | None = setting(
         default=None,
-        min_length=16,
+        check=_is_long_enough,
         description="What API keys are hashed with; secret.key in the data folder, unless set.",
     )
-    currency: str = Field(
+    currency: str = setting(
         default="USD",
-        pattern="^[A-Z]{3}$",
+        pattern="[A-Z]{3}",
         description="The currency of prices that name none, and of unpriced rows (ISO 4217).",
     )
 
-    journal_keep_hours: float = Field(
+    journal_keep_hours: float = setting(
         default=48.0,
         ge=0.0,
         le=8760.0,
@@ -91,25 +94,10 @@ class LedgerSettings(Settings):
         " time between two backups. They go earlier where the disk gets short. 0 keeps none.",
     )
 
-    @model_validator(mode="after")
-    def _default_database(self) -> Self:
+    def __post_init__(self) -> None:
+        """The embedded database, where none is named."""
         if not self.database_url:
             object.__setattr__(self, "database_url", f"sqlite:///{self.data_dir / 'metergate.db'}")
-        return self
-
-
-class _TomlSource(PydanticBaseSettingsSource):
-    """metergate.toml's values for the fields of one class."""
-
-    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
-        """Asked for by the base class; __call__ gives all of them at once."""
-        raise NotImplementedError
-
-    def __call__(self) -> dict[str, Any]:
-        """Field name to value."""
-        values = {_setting_name(key): value for key, value in read_toml().items()}
-        names = {PREFIX + field.upper(): field for field in self.settings_cls.model_fields}
-        return {field: values[name] for name, field in names.items() if name in values}
 
 
 S = TypeVar("S", bound=Settings)
@@ -127,10 +115,14 @@ def load(settings_class: type[S], **arguments: Any) -> S:
 
     Raises SettingsRefused, one line for each bad value. Does not look for unknown names: see check_names.
     """
-    try:
-        return settings_class(**{name: value for name, value in arguments.items() if value is not None})
-    except ValidationError as error:
-        raise SettingsRefused(_lines(error)) from None
+    given = {_setting_name(key): value for key, value in read_toml().items()}
+    given |= os.environ
+    given |= {_full_name(name): value for name, value in arguments.items() if value is not None}
+    lines: list[str] = []
+    values = _read_all(settings_class, given, lines)
+    if lines:
+        raise SettingsRefused(lines)
+    return settings_class(**values)
 
 
 def check_names(
@@ -161,17 +153,22 @@ def check_names(
             lines.append(_unknown(name, " in the environment", name, known))
         given[name] = text
     for settings_class in classes:
-        fields = {
-            field: given[PREFIX + field.upper()]
-            for field in settings_class.model_fields
-            if PREFIX + field.upper() in given
-        }
-        try:
-            settings_class(**fields)
-        except ValidationError as error:
-            lines.extend(_lines(error))
+        _read_all(settings_class, given, lines)
     if lines:
         raise SettingsRefused(list(dict.fromkeys(lines)))
+
+
+def _read_all(settings_class: type[Settings], given: Mapping[str, Any], lines: list[str]) -> dict[str, Any]:
+    """The values of what is given, by full name, of this class; a line for each bad one."""
+    values = {}
+    for name, declared in settings_class.declared().items():
+        full_name = _full_name(name)
+        if full_name in given:
+            try:
+                values[name] = declared.read(given[full_name])
+            except ValueError as fault:
+                lines.append(f"{full_name}: {fault}")
+    return values
 
 
 def read_toml() -> dict[str, Any]:
@@ -201,6 +198,10 @@ def read_toml() -> dict[str, Any]:
     return values
 
 
+def _full_name(name: str) -> str:
+    return PREFIX + name.upper()
+
+
 def _setting_name(key: str) -> str:
     """METERGATE_PORT, metergate_port and port in the file are one name."""
     name = key.upper().replace("-", "_")
@@ -211,13 +212,3 @@ def _unknown(shown: str, where: str, name: str, known: Iterable[str]) -> str:
     nearest = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
     hint = f"; did you mean {nearest[0]}?" if nearest else ""
     return f"{shown}{where} is no setting of metergate{hint}"
-
-
-def _lines(error: ValidationError) -> list[str]:
-    """One line for each bad value, without the value."""
-    lines = []
-    for fault in error.errors(include_url=False, include_context=False, include_input=False):
-        field = str(fault["loc"][0]) if fault["loc"] else ""
-        said = fault["msg"].removeprefix("Value error, ")
-        lines.append(f"{PREFIX}{field.upper()}: {said}" if field else said)
-    return lines

@@ -24,6 +24,7 @@ from ledger.journal.recovery import recover_into
 from ledger.journal.segments import TAKE_OVER_S, worker_folder
 from ledger.journal.writer import JournalWriter
 from ledger.secret_key import pepper
+from ledger.settings import load
 from proxy import access
 from proxy.access import Access
 from proxy.admission import Admission, Limits
@@ -173,7 +174,7 @@ def main() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard if hard != resource.RLIM_INFINITY else soft, hard))
     try:
-        uvloop.run(serve(ProxySettings(), arguments.worker, socket.socket(fileno=arguments.fd)))
+        uvloop.run(serve(load(ProxySettings), arguments.worker, socket.socket(fileno=arguments.fd)))
     except LedgerError as error:
         sys.exit(f"metergate: {error}")
 

@@ -47,7 +47,7 @@ HOT = (
     "errors",
     "flight",
 )
-HEAVY = ("sqlmodel", "sqlalchemy", "pydantic_settings", "fastapi")
+HEAVY = ("sqlmodel", "sqlalchemy", "pydantic", "fastapi")
 
 # What a pure module may import besides pure modules: the standard library without I/O, clock and randomness,
 # and the libraries whose encoding and checking are functions of their input. A Path is a value, too.

@@ -3,17 +3,17 @@
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr
 
 from ledger.errors import SettingsRefused
+from ledger.setting import Secret, setting
 from ledger.settings import LedgerSettings, Settings, check_names, load, pepper
 
 
 class PortSettings(Settings):
     """A second package's settings."""
 
-    port: int = 8080
-    token: SecretStr = SecretStr("")
+    port: int = setting(default=8080, ge=0, le=65535, description="Where.")
+    token: Secret | None = setting(default=None, description="Whose.")
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +54,7 @@ def test_an_unknown_name_is_refused_with_the_nearest() -> None:
 
 
 def test_a_bad_value_is_said_in_one_line_without_the_value() -> None:
-    """Guards against a secret in a log, and against pydantic's report of many lines."""
+    """Guards against a secret in a log, and against a report of many lines."""
     with pytest.raises(SettingsRefused) as caught:
         check_names(
             [LedgerSettings, PortSettings], {"METERGATE_PORT": "hunter2", "METERGATE_SECRET_KEY": "hunter2"}
