@@ -17,6 +17,8 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from admin.turns import Turns
+
 STEADY_SECONDS = 30.0
 """A child that lived this long starts its backoff anew."""
 BACKOFF_SECONDS_MAX = 30.0
@@ -58,14 +60,18 @@ class Child:
         hurry: asyncio.Event,
         say: Callable[[str], None],
         must_start: bool = True,
+        turns: Turns | None = None,
     ) -> None:
-        """`hurry`: set when nobody waits for a grace any more. `say` prints one line for the operator."""
+        """`hurry`: set when nobody waits for a grace any more. `say` prints one line for the operator. With
+        `turns` it starts when it is its turn, else at once.
+        """
         self.program = program
         self.ready = asyncio.Event()
         self._life_fd = life_fd
         self._hurry = hurry
         self._say = say
         self._must_start = must_start
+        self._turns = turns
         self._ending = asyncio.Event()
         self._is_told = False
         self._process: asyncio.subprocess.Process | None = None
@@ -106,6 +112,12 @@ class Child:
             process.terminate()
 
     async def _keep(self) -> None:
+        if self._turns is not None:
+            turn = asyncio.create_task(self._turns.take(self.ready))
+            ending = asyncio.create_task(self._ending.wait())
+            await first_of(turn, ending)
+            turn.cancel()
+            ending.cancel()
         failures = 0
         while not self._ending.is_set():
             started_at = time.monotonic()

@@ -6,6 +6,7 @@ Owns the life of the children (admin/child.py) and nothing of what they do. Rule
   child is told to stop once.
 - The first SIGTERM, SIGINT or SIGHUP stops the children stage by stage and lets them finish; the second
   hurries. `on_stop` comes before the first child is told.
+- They start in the order given, as many at a time as there are cores (admin/turns.py).
 - SIGUSR2 renews the children one after another. Where a program says so, its successor answers before it is
   told to stop; a successor that does not start ends the renewal, and what runs goes on.
 
@@ -19,6 +20,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 
 from admin.child import Child, Program, StartFailed, first_of
+from admin.turns import Turns, cores
 
 START_SECONDS_MAX = 60.0
 """A child that has not said `ready` by then will not: imports take two seconds on a slow disk."""
@@ -40,12 +42,16 @@ class Supervisor:
         say: Callable[[str], None],
         renew: Callable[[], Sequence[Program]] | None = None,
         on_stop: Callable[[], None] = lambda: None,
+        at_once: int | None = None,
     ) -> None:
-        """`renew` gives the programs to be renewed as they are to be from now on, or raises ReloadRefused."""
+        """`renew` gives the programs to be renewed as they are to be from now on, or raises ReloadRefused.
+        `at_once`: how many start at a time, in place of one for each core.
+        """
         self._programs = programs
         self._say = say
         self._renew = renew
         self._on_stop = on_stop
+        self._at_once = at_once or cores()
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
         self._asked = asyncio.Event()
@@ -72,7 +78,8 @@ class Supervisor:
         for number in STOP_SIGNALS:
             loop.add_signal_handler(number, self.stop)
         loop.add_signal_handler(RELOAD_SIGNAL, self.reload)
-        self._children = [self._start(program) for program in self._programs]
+        turns = Turns(self._at_once)
+        self._children = [self._start(program, turns=turns) for program in self._programs]
         stopped = asyncio.create_task(self._stop.wait())
         try:
             ready = asyncio.create_task(self._all_ready())
@@ -103,9 +110,14 @@ class Supervisor:
             os.close(self._life_read)
         return 0 if clean else 1
 
-    def _start(self, program: Program, *, must_start: bool = True) -> Child:
+    def _start(self, program: Program, *, must_start: bool = True, turns: Turns | None = None) -> Child:
         return Child(
-            program, life_fd=self._life_read, hurry=self._hurry, say=self._say, must_start=must_start
+            program,
+            life_fd=self._life_read,
+            hurry=self._hurry,
+            say=self._say,
+            must_start=must_start,
+            turns=turns,
         )
 
     def _tasks(self) -> list[asyncio.Task[None]]:

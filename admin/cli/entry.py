@@ -1,61 +1,79 @@
-"""The tree of commands, and what happens when one fails."""
+"""The tree of commands, and what happens when one fails.
+
+A command line names one command: only the module of its first word is imported, which a start waits for.
+"""
 
 import os
 import sys
 import tempfile
 import traceback
+from collections.abc import Mapping
+from importlib import import_module
 from pathlib import Path
-from typing import NoReturn
+from typing import Final, NoReturn
 
 import typer
 
-from admin.cli import (
-    admin_keys,
-    audit,
-    database,
-    doctor,
-    engine,
-    journal,
-    keys,
-    ledger,
-    limits,
-    prices,
-    projects,
-    reconcile,
-    servers,
-    tenants,
-    usage,
-)
 from admin.cli.command import Fault
 
-app = typer.Typer(
-    name="metergate",
-    help="An OpenAI-compatible edge proxy in front of vLLM: keys, exact metering, a ledger.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
-servers.register(app)
-app.add_typer(tenants.app, name="tenant")
-app.add_typer(projects.app, name="project")
-app.add_typer(keys.app, name="key")
-app.add_typer(admin_keys.app, name="admin-key")
-app.add_typer(audit.app, name="audit")
-app.add_typer(limits.app, name="limit")
-app.add_typer(prices.app, name="price")
-app.add_typer(usage.app, name="usage")
-app.add_typer(ledger.app, name="ledger")
-app.add_typer(journal.app, name="journal")
-app.add_typer(database.app, name="db")
-app.add_typer(engine.app, name="engine")
-doctor.register(app)
-reconcile.register(app)
+GROUPS: Final = {
+    "tenant": "tenants",
+    "project": "projects",
+    "key": "keys",
+    "admin-key": "admin_keys",
+    "audit": "audit",
+    "limit": "limits",
+    "price": "prices",
+    "usage": "usage",
+    "ledger": "ledger",
+    "journal": "journal",
+    "db": "database",
+    "engine": "engine",
+}
+"""Commands of more than one word, by their first, and the module of admin.cli that has `app`."""
+COMMANDS: Final = {
+    "up": "servers",
+    "proxy": "servers",
+    "admin": "servers",
+    "worker": "servers",
+    "doctor": "doctor",
+    "reconcile": "reconcile",
+}
+"""Commands of one word, and the module that has `register`."""
+
+
+def tree(word: str | None = None) -> typer.Typer:
+    """The commands that begin with a word; all of them where none does: whoever asks for help sees all."""
+    app = typer.Typer(
+        name="metergate",
+        help="An OpenAI-compatible edge proxy in front of vLLM: keys, exact metering, a ledger.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(_nothing)  # without it, a tree of one command has no first word
+    commands, groups = _only(COMMANDS, word), _only(GROUPS, word)
+    if not commands and not groups:
+        commands, groups = COMMANDS, GROUPS
+    for module in dict.fromkeys(commands.values()):
+        import_module(f"admin.cli.{module}").register(app)
+    for name, module in groups.items():
+        app.add_typer(import_module(f"admin.cli.{module}").app, name=name)
+    return app
+
+
+def _only(named: Mapping[str, str], word: str | None) -> Mapping[str, str]:
+    return {word: named[word]} if word is not None and word in named else {}
+
+
+def _nothing() -> None:
+    """Every command does its own."""
 
 
 def main() -> NoReturn:
     """Runs the command line and exits: 0 done, 1 a fault, 2 a miswritten command, 130 interrupted."""
     try:
-        app()
+        tree(sys.argv[1] if len(sys.argv) > 1 else None)()
     except Fault as fault:
         for line in str(fault).splitlines():
             print(f"metergate: {line}", file=sys.stderr)

@@ -24,7 +24,8 @@ def programs(
     drain_seconds: float,
     simulated_models: Sequence[str],
 ) -> list[Program]:
-    """The processes; those that feed others stop after them. `fds`: listening sockets by their purpose.
+    """The processes, first those whose start takes longest; those that feed others stop after them. `fds`:
+    listening sockets by their purpose.
 
     `workers`: the number of each, which names its journal. At a renewal it answers before the one before it
     ends, so it has to be another then.
@@ -45,9 +46,11 @@ def programs(
         words = (*told, *arguments)
         found.append(Program(name, module, words, inherited, environment, stage, grace, overlaps))
 
-    if "simulator" in fds:
-        models = [word for model in simulated_models for word in ("--model", model)]
-        add(SIMULATOR, "proxy.simulator", *models, of="simulator", stage=2)
+    if "admin" in roles:
+        alone = () if "worker" in roles else ("--no-worker",)
+        add("the control plane", "admin.plane", *alone, of="admin", stage=0)
+    elif "worker" in roles:
+        add("the background worker", "admin.worker", stage=0)
     if "proxy" in roles:
         for place, number in enumerate(workers):
             add(
@@ -60,13 +63,12 @@ def programs(
                 grace=drain_seconds + STOP_SECONDS,
                 overlaps=True,
             )
+    if "simulator" in fds:
+        models = [word for model in simulated_models for word in ("--model", model)]
+        add(SIMULATOR, "proxy.simulator", *models, of="simulator", stage=2)
+    if "proxy" in roles:
         add("the poster", "ledger.poster", stage=1)
         add("the metrics page", "admin.metrics_page", "--data-dir", str(data_dir), of="metrics", stage=1)
-    if "admin" in roles:
-        alone = () if "worker" in roles else ("--no-worker",)
-        add("the control plane", "admin.plane", *alone, of="admin", stage=0)
-    elif "worker" in roles:
-        add("the background worker", "admin.worker", stage=0)
     return found
 
 

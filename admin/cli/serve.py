@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from admin import announcements, data_folder, probe
+from admin import announcements, data_folder
 from admin.child import Program, StartFailed
 from admin.cli.chosen import Chosen
 from admin.cli.command import Fault, now_us
@@ -294,6 +294,8 @@ class _Start:
             return []
         if "simulator" in self.sockets:
             return list(SIMULATED_MODELS)
+        from admin import probe
+
         key = self.proxy.engine_api_key
         ask = partial(
             probe.models,

@@ -19,7 +19,7 @@ from typing import Any
 
 from typer.testing import CliRunner
 
-from admin.cli.entry import app
+from admin.cli.entry import tree
 from admin.worker import RECONCILED_AFTER_SECONDS
 from bench.figures import Recorded
 from bench.subjects.launch import SubjectFailed, free_port
@@ -101,7 +101,7 @@ class Metergate(Launched):
         for each would be half of the time of a short run. Its JSON answer.
         """
         arguments = [*words, "--data-dir", str(self._data_dir), "--json"]
-        done = CliRunner().invoke(app, arguments, env=self._settings)
+        done = CliRunner().invoke(tree(), arguments, env=self._settings)
         if done.exit_code:
             raise SubjectFailed(f"metergate {' '.join(words)}: {done.output}{done.exception!r}")
         return json.loads(done.stdout) if done.stdout.strip() else None

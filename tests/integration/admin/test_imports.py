@@ -15,13 +15,21 @@ SERVERS = {"fastapi", "uvicorn", "starlette", "nicegui"}
 # A process, and what it must never import: each of these is tens of MiB, or a large part of a second.
 MUST_NOT = {
     "proxy.worker": OBJECT_LAYER | {"fastapi", "asyncpg", "typer", "httpx", "rich"},
-    "ledger.process": OBJECT_LAYER | SERVERS | {"httpx", "asyncpg", "typer"},
+    "ledger.process": OBJECT_LAYER | SERVERS | {"httpx", "asyncpg", "typer", "prometheus_client"},
     "admin.metrics_page": OBJECT_LAYER | SERVERS | {"httpx", "asyncpg"},
     "admin.cli.serve": OBJECT_LAYER | SERVERS | {"httpx", "asyncpg", "prometheus_client"},
     "admin.plane": OBJECT_LAYER | SERVERS,  # it reads its arguments first
 }
 # What is imported only once it is needed, where a start would not notice that it is gone.
-LATE = ("admin.plane_server", "admin.reconciler", "admin.sampling", "ledger.reconciliation.points", "asyncpg")
+LATE = (
+    "admin.plane_server",
+    "admin.probe",
+    "admin.reconciler",
+    "admin.sampling",
+    "ledger.counters",
+    "ledger.reconciliation.points",
+    "asyncpg",
+)
 
 
 def imported_by(module: str) -> set[str]:

@@ -10,7 +10,7 @@ import typer
 from prometheus_client import Counter
 
 from admin import ledger_gauges
-from admin.cli.entry import app
+from admin.cli.entry import tree
 from admin.journal_gauges import JournalGauges
 from ledger.record import Ending
 from ledger.usage import UsageSource
@@ -57,7 +57,7 @@ def commands() -> Iterator[tuple[str, click.Command]]:
             for word, each in below.items():
                 yield from walk(f"{name} {word}", each)
 
-    return walk("metergate", typer.main.get_command(app))
+    return walk("metergate", typer.main.get_command(tree()))
 
 
 @pytest.mark.parametrize("endpoint", ENDPOINTS.values(), ids=lambda endpoint: endpoint.name)

@@ -7,7 +7,7 @@ from typing import Any
 
 from typer.testing import CliRunner
 
-from admin.cli.entry import app
+from admin.cli.entry import tree
 from admin.data_folder import keep_engines, prepare
 from ledger.ids import new_request_id
 from ledger.reconciliation.arithmetic import MARGIN_US, Tokens
@@ -22,7 +22,7 @@ def reconcile(gate: Gate, *arguments: str) -> tuple[int, list[dict[str, Any]], d
     """The exit status, the comparisons of the model that generates, and the whole document."""
     words = ["reconcile", "--json", "--data-dir", str(gate.data), *arguments]
     words += ["--database-url", gate.database_url] if gate.database_url else []
-    done = CliRunner().invoke(app, words)
+    done = CliRunner().invoke(tree(), words)
     document = json.loads(done.stdout)
     shown = [each for each in document["comparisons"] if each["model"] == "simulated"]
     return done.exit_code, shown, document
@@ -139,7 +139,7 @@ def test_a_call_in_flight_is_waited_for_and_not_blamed(new_gate: NewGate) -> Non
 def test_without_any_engine_it_says_what_to_give(new_gate: NewGate, shared_engine: Engine) -> None:
     """Guards against a check of nothing that passes."""
     gate = new_gate(shared_engine.url)
-    done = CliRunner().invoke(app, ["reconcile", "--data-dir", str(gate.data)])
+    done = CliRunner().invoke(tree(), ["reconcile", "--data-dir", str(gate.data)])
     assert "METERGATE_ENGINES" in str(done.exception)
 
 
@@ -165,7 +165,7 @@ def test_spans_are_compared_call_by_call(new_gate: NewGate, tmp_path: Path) -> N
 
     def ask() -> tuple[int, dict[str, Any]]:
         words = ["reconcile", "--json", "--data-dir", str(gate.data), "--spans", str(file)]
-        done = CliRunner().invoke(app, words)
+        done = CliRunner().invoke(tree(), words)
         return done.exit_code, json.loads(done.stdout)
 
     write()
@@ -177,5 +177,5 @@ def test_spans_are_compared_call_by_call(new_gate: NewGate, tmp_path: Path) -> N
     assert (status, found["missing_in_ledger"], found["differing"]) == (1, 1, 0)
     assert found["calls"]["missing_in_ledger"][0]["request_id"] == strange.removeprefix("chatcmpl-")
     file.write_text("no export\n")
-    done = CliRunner().invoke(app, ["reconcile", "--data-dir", str(gate.data), "--spans", str(file)])
+    done = CliRunner().invoke(tree(), ["reconcile", "--data-dir", str(gate.data), "--spans", str(file)])
     assert "line 1" in str(done.exception)
