@@ -10,19 +10,20 @@ import logging
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Final
+from functools import partial
+from typing import Final
 
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from ledger.direct_database import DirectDatabase
 from ledger.errors import LedgerError
 from ledger.periods import DAY_US
-
-if TYPE_CHECKING:
-    from ledger.reconciliation.points import Standing
+from ledger.reconciliation.links import Standing, standings
+from ledger.settings import LedgerSettings, load
 
 START_SECONDS: Final = 5.0
-"""Before the first reading: what it takes is heavy to import, and everything else starts just now."""
+"""Before the first reading: everything else starts just now."""
 
 REFRESH_SECONDS: Final = 15.0
 
@@ -87,15 +88,10 @@ class LedgerGauges(Collector):
                 _log.exception("the gauges of the reconciliation cannot be read")
             time.sleep(REFRESH_SECONDS)
 
-    async def _read(self) -> "list[Standing]":
-        # Heavy to import, and not needed before the page answers.
-        from ledger.database import Database  # noqa: PLC0415
-        from ledger.reconciliation.points import standings  # noqa: PLC0415
-        from ledger.settings import LedgerSettings, load  # noqa: PLC0415
-
-        database = Database(self._database_url or load(LedgerSettings).database_url, pool_size=1)
+    async def _read(self) -> list[Standing]:
+        database = DirectDatabase(self._database_url or load(LedgerSettings).database_url, pool_size=1)
+        since_us = time.time_ns() // 1000 - DAY_US
         try:
-            async with database.read() as session:
-                return await standings(session, time.time_ns() // 1000 - DAY_US)
+            return await database.look(partial(standings, since_us=since_us))
         finally:
             await database.close()

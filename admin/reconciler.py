@@ -16,7 +16,7 @@ from admin.sampling import CountsMissing, Sampler
 from admin.times import format_instant
 from ledger.database import Database
 from ledger.periods import DAY_US, HOUR_US
-from ledger.reconciliation import points, samples
+from ledger.reconciliation import links, points, samples
 from ledger.reconciliation.arithmetic import NO_TOKENS
 from ledger.reconciliation.lives import Sample
 
@@ -114,7 +114,7 @@ class Reconciler:
     async def _compare(self, now_us: int) -> None:
         since_us = now_us - DAY_US
         async with self._database.read() as session:
-            found = await points.standings(session, since_us)
+            found = await links.standings(await session.connection(), since_us)
         for standing in found:
             key, unexplained = (standing.backend, standing.model), standing.unexplained
             if unexplained == NO_TOKENS:

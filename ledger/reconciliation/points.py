@@ -4,23 +4,23 @@ A chain of points is one life of an engine. Its first link is where the comparis
 the ledger's sums since the one before, so that any stretch of a chain is a window. The newest link moves on
 with each turn until its hour is over. Late rows (a journal that was out of reach) come into hours that are
 over: `refresh` adds them up anew.
+Reading them is ledger/reconciliation/links.py's.
 
 Two workers may take turns: a chain is read first, and written under a lock unless another has moved it.
 """
 
-from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
-from sqlalchemy import Row, delete, desc, insert, select, text, tuple_
+from sqlalchemy import delete, desc, insert, select, text, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ledger.database import Database
 from ledger.periods import HOUR_US
 from ledger.reconciliation import samples
-from ledger.reconciliation.arithmetic import NO_TOKENS, Edge, Point, Sums, Tokens, Window
 from ledger.reconciliation.checks import names_counted_as, point_at
+from ledger.reconciliation.links import Link, link_of, links_from
 from ledger.reconciliation.lives import Life, Moment, lives
 from ledger.tables import Table
 
@@ -30,41 +30,6 @@ LAG_US: Final = 10_000_000
 _LOCK: Final = 0x6D67_0006  # PostgreSQL's advisory lock around the writing of links
 _POINTS: Final = Table.metadata.tables["reconciliation_point"]
 _KEY: Final = ("backend", "model", "engine_started_us", "at_us")
-
-
-@dataclass(frozen=True, slots=True)
-class Link:
-    """A point of a chain. `since_us`: where the one before is; its own time in the first link."""
-
-    backend: str
-    model: str
-    engine_started_us: int
-    asked_us: int
-    since_us: int
-    point: Point
-    checked_us: int
-
-    @property
-    def is_first(self) -> bool:
-        """Whether the comparison begins here."""
-        return self.since_us == self.point.at_us
-
-
-@dataclass(frozen=True, slots=True)
-class Standing:
-    """How an engine and the ledger stand over some time, all the engine's lives together."""
-
-    backend: str
-    model: str
-    engine: Tokens = NO_TOKENS
-    counted: Tokens = NO_TOKENS
-    unexplained: Tokens = NO_TOKENS
-    checked_us: int = 0
-
-    @property
-    def capture_ratio(self) -> float | None:
-        """Of all that the engine counted, what the ledger has; None where it counted nothing."""
-        return self.counted.total / self.engine.total if self.engine.total else None
 
 
 async def advance(
@@ -100,7 +65,7 @@ async def refresh(
     """
     old, new = [], []
     async with database.read() as session:
-        links = await _links(session, from_us)
+        links = await links_from(await session.connection(), from_us)
     newest = {(link.backend, link.model): link for link in links}
     for link in links:
         if link is newest[link.backend, link.model]:
@@ -118,39 +83,6 @@ async def refresh(
         async with database.write() as session:
             await _lock(session)
             await _replace(session, old, new)
-
-
-async def standings(session: AsyncSession, since_us: int) -> list[Standing]:
-    """Each engine's model over the time since an instant, as far as it was compared."""
-    found: dict[tuple[str, str], Standing] = {}
-    for link, window in await windows(session, since_us):
-        key = (link.backend, link.model)
-        so_far = found.get(key, Standing(*key))
-        found[key] = Standing(
-            *key,
-            so_far.engine + window.engine,
-            so_far.counted + window.sums.counted,
-            so_far.unexplained + window.unexplained,
-            max(so_far.checked_us, link.checked_us),
-        )
-    return [found[key] for key in sorted(found)]
-
-
-async def windows(session: AsyncSession, since_us: int) -> list[tuple[Link, Window]]:
-    """Each chain's stretch since an instant, and its newest link; from the last link before it, if any."""
-    chains: dict[tuple[str, str, int], list[list[Link]]] = defaultdict(list)
-    for link in await _links(session, since_us - 2 * HOUR_US):
-        own = chains[link.backend, link.model, link.engine_started_us]
-        if not own or link.is_first:
-            own.append([])
-        own[-1].append(link)
-    found = []
-    for chain in (chain for own in chains.values() for chain in own):
-        begin = max((place for place, link in enumerate(chain) if link.point.at_us <= since_us), default=0)
-        stretch = chain[begin:]
-        if len(stretch) > 1 and stretch[-1].point.at_us > since_us:
-            found.append((stretch[-1], Window.over([link.point for link in stretch])))
-    return found
 
 
 async def _follow(
@@ -199,16 +131,11 @@ async def _was_here(session: AsyncSession, chain: Sequence[Link], life: Life) ->
     return (await session.execute(query.limit(1))).first() is not None
 
 
-async def _links(session: AsyncSession, from_us: int) -> list[Link]:
-    query = select(_POINTS).where(_POINTS.c.at_us >= from_us).order_by(_POINTS.c.at_us)
-    return [_link(row) for row in await session.execute(query)]
-
-
 async def _tail(session: AsyncSession, backend: str, model: str) -> list[Link]:
     """The last two links, the older first."""
     query = select(_POINTS).where(_POINTS.c.backend == backend, _POINTS.c.model == model)
     rows = (await session.execute(query.order_by(desc(_POINTS.c.at_us)).limit(2))).all()
-    return [_link(row) for row in reversed(rows)]
+    return [link_of(row._asdict()) for row in reversed(rows)]
 
 
 async def _replace(session: AsyncSession, old: Sequence[Link], new: Sequence[Link]) -> None:
@@ -252,25 +179,3 @@ def _values(link: Link) -> dict[str, Any]:
         "crossing_unknown_calls": point.edge.unknown_calls,
         "checked_us": link.checked_us,
     }
-
-
-def _link(row: Row[Any]) -> Link:
-    sums = Sums(
-        row.calls,
-        row.unknown_calls,
-        row.prompt_tokens,
-        row.folded_prompt_tokens,
-        row.completion_tokens,
-        row.unsure_prompt_tokens,
-        row.untold_tokens,
-    )
-    edge = Edge(
-        Tokens(row.before_prompt_tokens, row.before_generation_tokens),
-        Tokens(row.after_prompt_tokens, row.after_generation_tokens),
-        row.crossing_unknown_calls,
-    )
-    engine = Tokens(row.engine_prompt_tokens, row.engine_generation_tokens)
-    point = Point(row.at_us, engine, sums, edge)
-    return Link(
-        row.backend, row.model, row.engine_started_us, row.asked_us, row.since_us, point, row.checked_us
-    )

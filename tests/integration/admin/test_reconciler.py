@@ -17,7 +17,7 @@ from admin.worker import BackgroundWorker
 from ledger.database import Database
 from ledger.periods import DAY_US
 from ledger.posting import post
-from ledger.reconciliation import points
+from ledger.reconciliation import links, points
 from ledger.reconciliation.arithmetic import NO_TOKENS, Tokens
 from ledger.terms import Terms
 from proxy.simulator import SimulatorConfig
@@ -68,9 +68,9 @@ async def ask(database: Database, engine: Engine, clock: Clock, *, through_us: b
     return counted
 
 
-async def standing(database: Database, clock: Clock) -> points.Standing:
+async def standing(database: Database, clock: Clock) -> links.Standing:
     async with database.read() as session:
-        (only,) = await points.standings(session, clock() - DAY_US)
+        (only,) = await links.standings(await session.connection(), clock() - DAY_US)
     return only
 
 

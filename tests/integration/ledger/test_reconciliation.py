@@ -7,13 +7,14 @@ from sqlalchemy import text
 
 from ledger.database import Database
 from ledger.posting import post
-from ledger.reconciliation import samples
+from ledger.reconciliation import links, samples
 from ledger.reconciliation.arithmetic import NO_TOKENS, Sums, Tokens, Verdict
 from ledger.reconciliation.checks import compare
 from ledger.reconciliation.comparison import Comparison, Unjudged
 from ledger.reconciliation.lives import Sample
 from ledger.reconciliation.sums import edge_at, sums_between
 from ledger.record import CallRecord
+from ledger.tables import Table
 from ledger.terms import Terms
 from tests import histories
 from tests.histories import BACKEND, POSTED_LATE_US, SECOND_US, History, made_up
@@ -170,3 +171,8 @@ async def test_a_row_from_before_choices_were_kept_has_one(database: Database) -
         await session.execute(text(f"INSERT INTO usage ({columns}) SELECT {old} FROM usage"))
     async with database.read() as session:
         assert (await sums_between(session, BACKEND, None, NOON_US, LATER_US)).counted == Tokens(20, 10)
+
+
+def test_links_are_read_by_the_columns_that_the_table_has() -> None:
+    """Guards against a column that is added to the table alone, and shifts all that are read behind it."""
+    assert tuple(Table.metadata.tables["reconciliation_point"].columns.keys()) == links.COLUMNS
