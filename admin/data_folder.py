@@ -6,7 +6,7 @@ Standard library only.
 import fcntl
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -43,10 +43,7 @@ def empty_metrics(data_dir: Path) -> Path:
 
 def keep_engines(data_dir: Path, engines: Sequence[str]) -> None:
     """Leaves the engines that are served, so that commands know those of the command line, too."""
-    path = data_dir / ENGINES_FILE
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    draft.write_text("".join(f"{url}\n" for url in engines))
-    draft.replace(path)
+    _keep(data_dir / ENGINES_FILE, engines)
 
 
 def kept_engines(data_dir: Path) -> tuple[str, ...]:
@@ -55,6 +52,20 @@ def kept_engines(data_dir: Path) -> tuple[str, ...]:
         return tuple((data_dir / ENGINES_FILE).read_text().split())
     except OSError:
         return ()
+
+
+def keep_places(data_dir: Path, role: str, urls: Mapping[str, str]) -> None:
+    """Leaves where a role is reached, as URLs by who answers there: commands know port 0 by it, too."""
+    _keep(data_dir / "run" / f"{role}.urls", [f"{url} {name}" for name, url in urls.items()])
+
+
+def kept_places(data_dir: Path, role: str) -> dict[str, str]:
+    """Where a role is reached, while it is claimed; empty where nobody left it."""
+    try:
+        lines = (data_dir / "run" / f"{role}.urls").read_text().splitlines()
+    except OSError:
+        return {}
+    return {name: url for url, _, name in (line.partition(" ") for line in lines)}
 
 
 def is_claimed(data_dir: Path, role: str) -> bool:
@@ -91,3 +102,9 @@ def claim(data_dir: Path, role: str) -> IO[str]:
     file.write(f"{os.getpid()}\n")
     file.flush()
     return file
+
+
+def _keep(path: Path, lines: Sequence[str]) -> None:
+    draft = path.with_name(f".{path.name}.{os.getpid()}")
+    draft.write_text("".join(f"{line}\n" for line in lines))
+    draft.replace(path)

@@ -123,15 +123,26 @@ def _engines(proxy: "ProxySettings") -> list[Finding]:
 
 
 def _ports(proxy: "ProxySettings", admin: "AdminSettings") -> list[Finding]:
-    from admin.sockets import AddressUnusable, listen
+    """Those of a metergate that is up on this data folder, where it has them; else whether the settings' are
+    free.
+    """
+    from admin import data_folder
+    from admin.sockets import AddressUnusable, answers, listen
 
     wanted = (
-        ("the data plane", proxy.host, proxy.port, "METERGATE_PORT"),
-        ("the control plane", admin.admin_host, admin.admin_port, "METERGATE_ADMIN_PORT"),
-        ("the metrics page", proxy.metrics_host, proxy.metrics_port, "METERGATE_METRICS_PORT"),
+        ("the data plane", "proxy", proxy.host, proxy.port, "METERGATE_PORT"),
+        ("the control plane", "admin", admin.admin_host, admin.admin_port, "METERGATE_ADMIN_PORT"),
+        ("the metrics page", "proxy", proxy.metrics_host, proxy.metrics_port, "METERGATE_METRICS_PORT"),
     )
     findings = []
-    for purpose, host, port, name in wanted:
+    for purpose, role, host, port, name in wanted:
+        if data_folder.is_claimed(proxy.data_dir, role):
+            url = data_folder.kept_places(proxy.data_dir, role).get(purpose)
+            if url is not None:
+                is_up = answers(url)
+                words = f"{purpose} is up at {url}" if is_up else f"{purpose} does not answer at {url}"
+                findings.append(Finding("port", "ok" if is_up else "wrong", words))
+                continue
         try:
             listen(host, port, purpose=purpose, choose_with=name).close()
         except AddressUnusable as fault:

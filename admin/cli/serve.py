@@ -19,7 +19,7 @@ from admin import announcements, data_folder
 from admin.child import Program, StartFailed
 from admin.cli.chosen import Chosen
 from admin.cli.command import Fault, now_us
-from admin.cli.programs import SIMULATOR, free_workers, programs
+from admin.cli.programs import SIMULATOR, free_workers, places, programs
 from admin.config import AdminSettings
 from admin.data_folder import FolderUnusable
 from admin.first_run_file import FILE_NAME, FirstRun, draft_of, keep_urls, read
@@ -37,8 +37,7 @@ SETTINGS = (ProxySettings, AdminSettings)
 
 SIMULATED_MODELS = ("simulated", "simulated-embedding")
 PROBE_SECONDS = 2.0
-"""How long the start waits for an engine's list of models: for its warnings only, an engine may come later.
-"""
+"""Longest wait for an engine's list of models: for warnings only, an engine may come later."""
 FOR_A_RESTART = (
     "data_dir",
     "database_url",
@@ -128,6 +127,8 @@ class _Start:
         data_folder.prepare(start.data_dir)
         start.bind()
         start.claims = [data_folder.claim(start.data_dir, role) for role in roles]
+        for role in roles:
+            data_folder.keep_places(start.data_dir, role, places(role, start.sockets))
         return start
 
     def bind(self) -> None:
@@ -346,5 +347,5 @@ class _Ledger:
 
 
 def warn(line: str) -> None:
-    """A line for the operator, beside what the command was asked for."""
+    """A line for the operator."""
     print(line, file=sys.stderr, flush=True)
