@@ -6,6 +6,7 @@ tables has ledger/database.py, which is one of these, too. Rules:
 
 - `look` sees one snapshot and changes nothing; `transact` is one transaction, whole or not at all.
 - On SQLite each has a thread with a connection of its own, so that readers never wait for the writer.
+- `sign` tells without either whether anything was committed (ledger/commit_sign.py).
 - Failures of the database come out as ledger.errors.DatabaseFault; what the caller raises inside passes
   through as it is.
 
@@ -20,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 from ledger import database_url, patience, schema
+from ledger.commit_sign import CommitSign
 from ledger.direct import Connection, OnPostgresql, SqliteThread
 from ledger.errors import DatabaseFault, DatabaseUnavailable, DatabaseUnusable, SchemaBehind
 from ledger.postgresql_pool import AllInUse, PostgresqlPool
@@ -64,6 +66,7 @@ class DirectDatabase:
         self._writer_turn = asyncio.Lock()
         self._thread = SqliteThread(self._path, patience.SQLITE_BUSY_S, PRAGMAS)
         self._looking = SqliteThread(self._path, patience.SQLITE_BUSY_S, (*PRAGMAS, "query_only = ON"))
+        self._commits = CommitSign(self._path)
         self._pool = PostgresqlPool(where.connect, pool_size)
 
     async def transact(self, work: Work[T]) -> T:
@@ -93,6 +96,10 @@ class DirectDatabase:
         async with self._connected() as driver:
             return await self._snapshot(driver, work)
 
+    def sign(self) -> object:
+        """What is another one once anything was committed, told at once; None where only asking tells."""
+        return self._commits.read() if self.is_sqlite else None
+
     async def check(self) -> None:
         """Raises SchemaBehind or SchemaAhead unless the schema is this code's, and DatabaseFault as ever."""
         schema.check(await self.revision())
@@ -106,6 +113,7 @@ class DirectDatabase:
         """Closes every connection."""
         await self._thread.close()
         await self._looking.close()
+        self._commits.close()
         await self._pool.close()
 
     def fault(self, error: BaseException) -> DatabaseFault:

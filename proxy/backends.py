@@ -14,11 +14,15 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from ledger.pause import to_beat
 from proxy.asking import Answer, ask
 from proxy.routing import pick
 from proxy.upstream import Pool, Timeouts, UpstreamFault
 
 PROBE_SECONDS: Final = 2.0
+CALM_SWEEP_SECONDS: Final = 1.0
+"""Where no call is in flight: an idle connection ends half a second before vLLM would end it, then."""
+
 _PROBE_TIMEOUT_SECONDS: Final = 5.0
 
 _NO_LIST: Final = (ValueError, TypeError, OverflowError, RecursionError)
@@ -77,6 +81,7 @@ class Backends:
         """For what is off the hot path: a question is no call in flight."""
         shortest = min(timeouts.first_byte_seconds, timeouts.gap_seconds)
         self._sweep_seconds = min(0.5, shortest / 4)
+        self._calm_sweep_seconds = min(CALM_SWEEP_SECONDS, shortest)  # what begins meanwhile lasts as long
         self._first_seen: dict[str, int] = {}
         self._models: list[Model] = []
         self._serving: dict[str, list[Backend]] = {}
@@ -179,7 +184,7 @@ class Backends:
 
     async def _probe_forever(self, backend: Backend) -> None:
         while True:
-            await asyncio.sleep(PROBE_SECONDS)
+            await asyncio.sleep(to_beat(PROBE_SECONDS))
             try:
                 await self._probe(backend)
             except Exception:
@@ -188,7 +193,8 @@ class Backends:
     async def _sweep_forever(self) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            await asyncio.sleep(self._sweep_seconds)
+            is_calm = not any(pool.in_flight for pool in self._pools())
+            await asyncio.sleep(to_beat(self._calm_sweep_seconds if is_calm else self._sweep_seconds))
             now = loop.time()
             for pool in self._pools():
                 pool.sweep(now)

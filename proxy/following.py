@@ -2,7 +2,8 @@
 
 Owns the worker's place in the change log, and with it the judgement whether the ledger is there. Rules:
 
-- The log is read every FOLLOW_SECONDS, so that a change works within a second.
+- The log is looked at every FOLLOW_SECONDS, so that a change works within a second. Where the database shows
+  by its sign that nothing was committed, it is read once in ASK_SECONDS only: to know that it answers.
 - A ledger that fails to answer, or takes longer than PATIENCE_SECONDS, is away; one that is merely slow is
   still listened to, and a read that hangs is given up after READ_SECONDS_MAX, with its connection.
 - What was read before may be relied on for `kept_seconds` after the last read of the log began. Then it has
@@ -23,8 +24,10 @@ from ledger import changes
 from ledger.changes import Change
 from ledger.direct_database import DirectDatabase
 from ledger.errors import DatabaseFault
+from ledger.pause import to_beat
 
-FOLLOW_SECONDS: Final = 0.4
+FOLLOW_SECONDS: Final = 0.5
+ASK_SECONDS: Final = 2.0
 LATE_SECONDS: Final = 1.0
 """By how much a read may be late before it counts against `kept_seconds`."""
 
@@ -56,8 +59,11 @@ class ChangeFollower:
         self._on_lapse = on_lapse
         self._seen = 0
         self._last: tuple[int, str] | None = None  # of the change with that id: when, and whose
-        self._read_at = 0.0  # when the last read that was answered began, by the loop's clock
-        self._tasks: list[asyncio.Task[None]] = []
+        self._read_at = 0.0  # when the last look that told all began, by the loop's clock
+        self._sign: object = None  # the database's, before the last read of the log to its end
+        self._ask_at = 0.0
+        self._task: asyncio.Task[None] | None = None
+        self._watch: asyncio.TimerHandle | None = None
         self.is_lapsed = True
         self.away_since_us = now_us()
         """Since when the ledger does not answer; 0 while it does. Until it has answered once, it is away."""
@@ -75,22 +81,30 @@ class ChangeFollower:
         self._seen = await self._database.look(changes.latest)
         self._noted(begun)
         self._set_lapsed(False)
-        self._tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._watch())]
+        self._task = asyncio.create_task(self._follow())
+        self._look_at_clock()
 
     async def stop(self) -> None:
         """Stops following."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._watch is not None:
+            self._watch.cancel()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
 
     async def _follow(self) -> None:
         loop = asyncio.get_running_loop()
         is_behind = False
         while True:
             if not is_behind:
-                await asyncio.sleep(FOLLOW_SECONDS)
+                await asyncio.sleep(to_beat(FOLLOW_SECONDS))
             begun = loop.time()
+            sign = self._database.sign()  # before the reading: what is committed meanwhile changes it
+            if sign is not None and sign == self._sign and begun < self._ask_at and not is_behind:
+                self._read_at = begun
+                continue
             is_behind = False
+            self._sign = None
             try:
                 async with asyncio.timeout(READ_SECONDS_MAX):
                     new = await self._database.look(partial(changes.since, after_id=max(0, self._seen - 1)))
@@ -105,6 +119,7 @@ class ChangeFollower:
             else:
                 is_behind = len(new) >= changes.AT_ONCE_MAX
                 self._noted(begun)
+                self._sign, self._ask_at = None if is_behind else sign, begun + ASK_SECONDS
                 if self.is_lapsed and not is_behind:
                     self._set_lapsed(False)
                 if is_other:
@@ -123,26 +138,27 @@ class ChangeFollower:
             return False
         return self._last in (None, (new[0].at_us, new[0].subject_id))
 
-    async def _watch(self) -> None:
-        """Sees what a read that is still out cannot tell."""
+    def _look_at_clock(self) -> None:
+        """Sees what a read that is still out cannot tell; again when a silence may have become too long."""
         loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(FOLLOW_SECONDS)
-            silent = loop.time() - self._read_at
-            if silent > PATIENCE_SECONDS + FOLLOW_SECONDS:
-                self._away(f"no answer within {PATIENCE_SECONDS} s")
-            if silent > LATE_SECONDS + self._kept_seconds and not self.is_lapsed:
-                _log.error(
-                    "the ledger has been away for longer than METERGATE_CACHED_KEYS_SECONDS: no key is taken"
-                )
-                self._set_lapsed(True)
+        silent = loop.time() - self._read_at
+        patience, kept = PATIENCE_SECONDS + FOLLOW_SECONDS, LATE_SECONDS + self._kept_seconds
+        if silent > patience:
+            self._away(f"no answer within {PATIENCE_SECONDS} s")
+        if silent > kept and not self.is_lapsed:
+            _log.error(
+                "the ledger has been away for longer than METERGATE_CACHED_KEYS_SECONDS: no key is taken"
+            )
+            self._set_lapsed(True)
+        until = patience if self.is_lapsed else min(patience, kept)
+        self._watch = loop.call_later(max(until - silent, FOLLOW_SECONDS), self._look_at_clock)
 
     def _noted(self, begun: float) -> None:
         """A read that began then was answered."""
         self._read_at = begun
         if asyncio.get_running_loop().time() - begun > PATIENCE_SECONDS:
             return  # slow is away
-        if self._tasks and self.away_since_us:
+        if self._task is not None and self.away_since_us:
             _log.warning("the ledger answers again")
         if self.away_since_us:
             self._turn(0)

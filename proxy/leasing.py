@@ -30,7 +30,7 @@ from ledger.errors import DatabaseFault, JournalFault
 from ledger.lease_terms import BalanceKey, Return, Wish
 from ledger.leases import HolderUnknown
 from ledger.limits import Limit, LimitNature
-from ledger.pause import pause
+from ledger.pause import pause, to_beat
 from proxy.allowances import TICK_US, Account
 
 PATIENCE_SECONDS: Final = 5.0
@@ -350,10 +350,12 @@ class LeaseDesk:
 
     async def _tick_forever(self) -> None:
         while True:
-            if not (self._active or self._begun_us or self._failed_until_us):  # a heartbeat, at the most
+            is_calm = not (self._active or self._begun_us or self._failed_until_us)
+            if is_calm:  # a heartbeat, at the most
                 self._watching.clear()
-                await pause(CALM_TICK_S, self._watching)
-            await asyncio.sleep(TICK_US / 1e6)
+                await pause(to_beat(CALM_TICK_S), self._watching)
+            if not is_calm or self._watching.is_set():
+                await asyncio.sleep(TICK_US / 1e6)
             self._tick()
 
     def _tick(self) -> None:

@@ -14,6 +14,7 @@ from prometheus_client import Counter
 
 from ledger.counters import CALLS, TOKENS, CallTally, take_room
 from ledger.limits import Limit
+from ledger.pause import to_beat
 from ledger.record import CallRecord
 
 __all__ = ["CALLS", "EXCHANGES", "REFUSALS", "REQUESTS", "TOKENS", "Metrics"]
@@ -101,5 +102,5 @@ class Metrics:
 
     async def _flush_forever(self) -> None:
         while True:
-            await asyncio.sleep(FLUSH_SECONDS)
+            await asyncio.sleep(to_beat(FLUSH_SECONDS))
             self.flush()

@@ -176,3 +176,57 @@ async def test_a_restored_ledger_is_read_anew(ledger: Ledger, restored: list[tup
         await authenticator.find(secret)
         ledger.log = [*ledger.log, *log((len(restored) + 1, 9, "key_1"))]
         await until(lambda: authenticator.cached(secret) is None)
+
+
+async def test_the_log_is_read_when_something_was_committed(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards against an idle worker that reads all day what nobody wrote, and against a revoked key that goes
+    on since its worker took the ledger for unchanged.
+    """
+    monkeypatch.setattr(following, "ASK_SECONDS", 3600)
+    ledger.commits = 1
+    async with worker(ledger, 0) as (authenticator, secret):
+        await ledger.followed.wait()
+        ledger.followed.clear()
+        for _ in range(50):  # several looks, and as many times as long as a key is kept
+            await asyncio.sleep(0.001)
+        assert not ledger.followed.is_set()
+        assert authenticator.cached(secret) is ACTIVE
+        ledger.log.append(Change(id=1, at_us=1, kind="key.revoked", subject_id="key_1"))
+        ledger.commits = 2
+        await until(lambda: authenticator.cached(secret) is None)
+
+
+async def test_what_was_committed_during_a_read_is_read_next(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards against a sign that is taken after the reading it stands for."""
+    monkeypatch.setattr(following, "ASK_SECONDS", 3600)
+    ledger.commits = 1
+
+    async def since(session: Ledger, after_id: int) -> list[Change]:
+        found = [change for change in session.log if change.id > after_id]
+        if ledger.commits == 1:
+            session.log.append(Change(id=1, at_us=1, kind="key.revoked", subject_id="key_1"))
+            ledger.commits = 2
+        return found
+
+    async with worker(ledger, 3600) as (authenticator, secret):
+        monkeypatch.setattr(changes, "since", since)
+        ledger.commits = 1
+        authenticator.ledger._sign = None
+        await until(lambda: authenticator.cached(secret) is None)
+
+
+async def test_a_ledger_that_shows_no_commits_is_still_asked(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards against a worker that calls a broken ledger answering, as long as nothing is written to it."""
+    monkeypatch.setattr(following, "ASK_SECONDS", 0.01)
+    ledger.commits = 1
+    async with worker(ledger, 3600) as (authenticator, _):
+        ledger.fault = DatabaseUnavailable("away")
+        await until(lambda: not authenticator.ledger.ledger_answers)
+        ledger.fault = None
+        await until(lambda: authenticator.ledger.ledger_answers)
