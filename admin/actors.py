@@ -7,9 +7,11 @@ admin/within.py, as if it did not exist. tests/integration/admin/test_permission
 
 from typing import Annotated, Any
 
-from fastapi import Depends, Request
+from fastapi import Depends, Request, Response
 
-from admin.auth import Key
+from admin.auth import Credentials, Here, admin_key
+from admin.signed_in import Cookie, find_signed_in
+from ledger import memberships
 from ledger.actors import Actor, ActorKind
 from ledger.errors import Denied
 from ledger.roles import Permission
@@ -17,8 +19,24 @@ from ledger.roles import Permission
 __all__ = ["Acting", "Actor", "May", "acting", "may"]
 
 
-async def acting(request: Request, key: Key) -> Actor:
-    """Who acts in this request. Raises Unauthenticated."""
+async def acting(
+    request: Request, response: Response, plane: Here, credentials: Credentials, _: Cookie
+) -> Actor:
+    """Who acts in this request: an admin key, or the user of a session. Raises Unauthenticated; CsrfFailed;
+    for a user, NotFound, Refused and Denied as `memberships.acting`.
+    """
+    if credentials is None:
+        person = await find_signed_in(request, response, plane)
+        if person is not None:
+            async with plane.database.read() as session:
+                return await memberships.acting(
+                    session,
+                    person.user,
+                    request.headers.get("openai-organization"),
+                    request.headers.get("openai-project"),
+                    person.origin,
+                )
+    key = await admin_key(plane, credentials)
     return Actor(
         kind=ActorKind.ADMIN_KEY,
         id=key.id,

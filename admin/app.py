@@ -17,15 +17,27 @@ from fastapi.staticfiles import StaticFiles
 from swagger_ui_bundle import swagger_ui_path
 
 from admin import errors
-from admin.api import admin_keys, audit_logs, keys, limits, organization, prices, tenants, usage
+from admin.api import (
+    admin_keys,
+    audit_logs,
+    keys,
+    limits,
+    organization,
+    organization_invites,
+    organization_roles,
+    organization_users,
+    prices,
+    project_users,
+    session,
+    tenants,
+    usage,
+)
 from admin.api.responses import ERRORS
-from admin.auth import Here, Plane
+from admin.auth import Here, make_plane
 from admin.config import AdminSettings
 from admin.openapi30 import downgrade
 from admin.requests import Requests
-from ledger.database import Database
 from ledger.errors import DatabaseFault
-from ledger.settings import pepper
 
 TITLE = "metergate control plane"
 
@@ -35,26 +47,28 @@ def create_app(settings: AdminSettings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        database = Database(settings.database_url, pool_size=settings.database_pool_size)
-        app.state.plane = Plane(database, pepper(settings), settings.currency)
+        plane = make_plane(settings)
+        app.state.plane = plane
         try:
             yield
         finally:
-            await database.close()
+            await plane.database.close()
 
     app = FastAPI(title=TITLE, version=_version(), lifespan=lifespan, docs_url=None, redoc_url=None)
     errors.install(app)
     app.add_middleware(Requests)
-    for router in (
-        tenants.router,
-        keys.router,
-        admin_keys.router,
-        limits.router,
-        prices.router,
-        usage.router,
-    ):
+    native = (tenants, keys, admin_keys, limits, prices, usage, session)
+    for router in (module.router for module in native):
         app.include_router(router, prefix="/admin/v1", responses=ERRORS)
-    for router in (organization.router, audit_logs.router):
+    openais = (
+        organization,
+        organization_users,
+        organization_invites,
+        organization_roles,
+        project_users,
+        audit_logs,
+    )
+    for router in (module.router for module in openais):
         app.include_router(
             router,
             prefix="/v1/organization",

@@ -5,15 +5,21 @@ a key that does not work ever did.
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from admin.config import AdminSettings
+from admin.cookies import SecureCookies
 from admin.errors import Unauthenticated
+from admin.letters import Letters, NoLetters
 from ledger import admin_keys, keys
 from ledger.database import Database
+from ledger.logins import Door
+from ledger.passwords import Passwords
+from ledger.settings import pepper
 from ledger.tables.tenancy import AdminKey
 
 
@@ -22,8 +28,11 @@ class Plane:
     """What the endpoints stand on; made with the app, closed with it."""
 
     database: Database
-    pepper: bytes
+    pepper: bytes = field(repr=False)
     currency: str
+    door: Door
+    secure_cookies: SecureCookies
+    letters: Letters
 
     def now_us(self) -> int:
         """The control plane's clock."""
@@ -36,14 +45,23 @@ def plane_of(request: Request) -> Plane:
     return plane
 
 
+def make_plane(settings: AdminSettings) -> Plane:
+    """The plane of an app with these settings; it connects to the ledger on first use."""
+    database = Database(settings.database_url, pool_size=settings.database_pool_size)
+    secret = pepper(settings)
+    door = Door(database, secret, Passwords(settings.password_memory_mib), settings.session_terms())
+    return Plane(database, secret, settings.currency, door, settings.secure_cookies, NoLetters())
+
+
 Here = Annotated[Plane, Depends(plane_of)]
 
 bearer = HTTPBearer(auto_error=False, scheme_name="AdminKey", description="An admin key, sk-admin-...")
 
 
-async def admin_key(
-    plane: Here, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
-) -> AdminKey:
+Credentials = Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]
+
+
+async def admin_key(plane: Plane, credentials: HTTPAuthorizationCredentials | None) -> AdminKey:
     """The admin key of this request. Raises Unauthenticated."""
     if credentials is None:
         raise Unauthenticated(
@@ -62,6 +80,3 @@ async def admin_key(
     if found is None:
         raise Unauthenticated("Incorrect admin key provided.")
     return found
-
-
-Key = Annotated[AdminKey, Depends(admin_key)]

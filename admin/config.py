@@ -1,10 +1,13 @@
-"""The control plane's settings: where it listens, and what its background worker does.
+"""The control plane's settings: where it listens, how long people stay logged in, and what its background
+worker does.
 
 Rules as in the data plane's: a unit in the name, a default that is safe on loopback, a description from which
 docs/configuration.md is made. It must not know the data plane.
 """
 
+from admin.cookies import SecureCookies
 from ledger.client_settings import ClientSettings
+from ledger.session_terms import SessionTerms
 from ledger.setting import setting
 
 
@@ -24,3 +27,40 @@ class AdminSettings(ClientSettings):
             "with them; 0: never."
         ),
     )
+    session_idle_minutes: int = setting(
+        default=60, ge=5, le=10_080, description="After so long without a call a console session is over."
+    )
+    session_hours: int = setting(
+        default=12,
+        ge=1,
+        le=720,
+        description="After so long a console session is over, however much it is used.",
+    )
+    session_turn_minutes: int = setting(
+        default=15, ge=1, le=1440, description="How often a console session gets another token."
+    )
+    secure_cookies: SecureCookies = setting(
+        default=SecureCookies.AUTO,
+        description=(
+            "Whether cookies are marked Secure, so that browsers send them over https alone: `always`,"
+            " `never` or `auto`: where the request came by https (nginx tells by `X-Forwarded-Proto`)."
+        ),
+    )
+    password_memory_mib: int = setting(
+        default=64,
+        ge=19,
+        le=1024,
+        description=(
+            "What checking a password takes of memory, and with it of time (argon2id, three passes); two are"
+            " checked at a time. Passwords are hashed anew with another value when their users log in."
+        ),
+    )
+
+    def session_terms(self) -> SessionTerms:
+        """How long sessions last."""
+        minute_us = 60_000_000
+        return SessionTerms(
+            idle_us=self.session_idle_minutes * minute_us,
+            absolute_us=self.session_hours * 60 * minute_us,
+            turn_us=self.session_turn_minutes * minute_us,
+        )

@@ -22,10 +22,15 @@ from ledger.errors import (
     NotFound,
     PostingLate,
     Refused,
+    TokenRefused,
+    TooManyAttempts,
+    WrongCredentials,
 )
 
 RETRY_SECONDS = 1
 """What a client is told to wait while the database is away."""
+
+_CHALLENGE = {"WWW-Authenticate": "Bearer"}
 
 _log = logging.getLogger("metergate.admin")
 
@@ -49,6 +54,10 @@ class Unauthenticated(Exception):
     """No admin key, or not a valid one; the message says which."""
 
 
+class CsrfFailed(Exception):
+    """A request with a session's cookie comes from somewhere else than the session's own pages."""
+
+
 def answer(
     status: int,
     message: str,
@@ -66,6 +75,7 @@ def answer(
 def install(app: FastAPI) -> None:
     """Makes every failure of the app come out in this shape."""
     app.add_exception_handler(Unauthenticated, _unauthenticated)
+    app.add_exception_handler(CsrfFailed, _csrf_failed)
     app.add_exception_handler(LedgerError, _ledger)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
@@ -73,13 +83,33 @@ def install(app: FastAPI) -> None:
 
 
 async def _unauthenticated(_: Request, fault: Exception) -> JSONResponse:
-    return answer(401, str(fault), code="invalid_api_key", headers={"WWW-Authenticate": "Bearer"})
+    return answer(401, str(fault), code="invalid_api_key", headers=_CHALLENGE)
+
+
+async def _csrf_failed(_: Request, __: Exception) -> JSONResponse:
+    return answer(
+        403,
+        "This does not come from the session's own pages: send its csrf_token in the header X-CSRF-Token.",
+        code="csrf_failed",
+    )
 
 
 async def _ledger(_: Request, fault: Exception) -> JSONResponse:
     match fault:
         case NotFound():
             return answer(404, str(fault), code="not_found")
+        case WrongCredentials():
+            return answer(401, _sentence(fault), code="invalid_credentials", headers=_CHALLENGE)
+        case TooManyAttempts():
+            return answer(
+                429,
+                _sentence(fault),
+                kind="requests",
+                code="rate_limit_exceeded",
+                headers={"Retry-After": str(fault.wait_seconds)},
+            )
+        case TokenRefused():
+            return answer(400, _sentence(fault), param="token", code="token_refused")
         case Denied():
             return answer(403, str(fault), code="insufficient_permissions")
         case AlreadyExists():
@@ -127,3 +157,8 @@ async def _http(request: Request, fault: Exception) -> JSONResponse:
 async def _unexpected(_: Request, fault: Exception) -> JSONResponse:
     _log.error("an unexpected fault", exc_info=fault)
     return answer(500, "The server had an error while processing your request.", kind="server_error")
+
+
+def _sentence(fault: Exception) -> str:
+    text = str(fault)
+    return f"{text[:1].upper()}{text[1:]}."

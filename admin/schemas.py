@@ -7,7 +7,7 @@ tokens; amounts are exact integers of picos (1e-12) and, beside them, decimal st
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -31,6 +31,10 @@ Expiry = Annotated[
     ),
 ]
 Name = Annotated[str, Field(min_length=1, max_length=200, examples=["Acme"])]
+MemberRole = Annotated[
+    Literal["owner", "admin", "billing", "reader"],
+    Field(examples=["reader"], description="What a user is in a tenant; OpenAI knows `owner` and `reader`"),
+]
 
 
 class Resource(BaseModel):

@@ -1,8 +1,8 @@
 """The background worker: small jobs on a clock, beside the control plane or alone (`python -m admin.worker`).
 
 Rules: a job is idempotent, since two workers may run; one that fails is logged in a line and tried again at
-its next turn; none holds up another for long. Nothing has to be expired yet: a key's expiry is checked
-where the key is used.
+its next turn; none holds up another for long. Nothing depends on them: the expiry of a key, a session or
+a token is checked where it is used.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from admin.config import AdminSettings
-from ledger import lifeline, past_windows
+from ledger import lifeline, past_windows, ways_in
 from ledger.database import Database
 from ledger.errors import LedgerError
 from ledger.partitions import ensure_partitions
@@ -33,6 +33,8 @@ so that many turns may fail before a row misses its own.
 """
 PAST_WINDOWS_SECONDS = 3600.0
 """How often limits' windows long past are cleared away: a little each time."""
+WAYS_IN_SECONDS = 600.0
+"""How often sessions, password resets and counts of logins that are over are cleared away."""
 RECONCILED_AFTER_SECONDS = 5.0
 """When engines are asked first: what that takes is heavy to import, and no start waits for it."""
 CONNECTIONS = 2
@@ -74,6 +76,10 @@ class BackgroundWorker:
             async with database.write() as session:
                 await past_windows.clear(session, self._now_us())
 
+        async def clear_ways_in() -> None:
+            async with database.write() as session:
+                await ways_in.clear(session, self._settings.session_terms(), self._now_us())
+
         async def reconcile() -> None:
             if self._reconciler is None:
                 self._reconciler = await asyncio.to_thread(self._make_reconciler, database)
@@ -82,6 +88,7 @@ class BackgroundWorker:
         jobs = [
             Job("the schema check", SCHEMA_SECONDS, database.check),
             Job("limits' windows long past", PAST_WINDOWS_SECONDS, clear_past_windows),
+            Job("sessions and tokens that are over", WAYS_IN_SECONDS, clear_ways_in),
         ]
         if not database.is_sqlite:
             jobs.append(Job("the monthly partitions", PARTITIONS_SECONDS, make_partitions))

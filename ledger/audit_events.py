@@ -38,6 +38,8 @@ class Event(StrEnum):
     LIMIT_UPDATED = "limit.updated"  # of every other kind
     LIMIT_DELETED = "limit.deleted"
     PRICE_CREATED = "price.created"
+    PASSWORD_CHANGED = "user.password_changed"  # noqa: S105 - the name of an event, like the next two
+    PASSWORD_RESET_CREATED = "user.password_reset_created"  # noqa: S105
     SECRET_ADOPTED = "secret.adopted"  # noqa: S105 - the name of an event
 
 
@@ -46,6 +48,8 @@ NEAREST: Final[Mapping[Event, Event]] = {
     Event.LIMIT_UPDATED: Event.RATE_LIMIT_UPDATED,
     Event.LIMIT_DELETED: Event.RATE_LIMIT_DELETED,
     Event.PRICE_CREATED: Event.ORGANIZATION_UPDATED,
+    Event.PASSWORD_CHANGED: Event.USER_UPDATED,
+    Event.PASSWORD_RESET_CREATED: Event.USER_UPDATED,
     Event.SECRET_ADOPTED: Event.ORGANIZATION_UPDATED,
 }
 """What OpenAI's clients are told of events that are ours: they know a closed list of names."""

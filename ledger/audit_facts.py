@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from ledger.tables.base import Table
 from ledger.tables.limits import UsageLimit
+from ledger.tables.people import Invite, Membership, ProjectMembership, User
 from ledger.tables.prices import PriceVersion
 from ledger.tables.tenancy import AdminKey, ApiKey, Project, Tenant
 
@@ -25,6 +26,10 @@ SHOWN: Final[Mapping[type[Table], tuple[str, ...]]] = {
         "model", "tenant_id", "currency", "input_micros_per_mtok", "cached_input_micros_per_mtok",
         "output_micros_per_mtok", "request_micros", "effective_from_us",
     ),
+    User: ("email", "name", "state", "is_operator"),
+    Membership: ("role",),
+    ProjectMembership: ("role",),
+    Invite: ("email", "role", "projects", "expires_us"),
 }  # fmt: skip
 
 

@@ -5,6 +5,9 @@
     ├── AlreadyExists        the name or id is taken
     ├── Refused              an argument or a state does not allow it
     ├── Denied               who asks may not, and is told which permission is missing
+    ├── WrongCredentials     the e-mail address or the password is wrong: nobody says which
+    ├── TokenRefused         a token of an invite or a password reset does not work, or not any more
+    ├── TooManyAttempts      logins come too fast
     ├── SettingsRefused      settings that cannot be started with, one line for each
     ├── SecretChanged        the secret is not the one that the ledger's keys were made with
     ├── DatabaseFault
@@ -55,6 +58,34 @@ class Denied(LedgerError):
             f"You have insufficient permissions for this operation. Missing permission: {missing}."
         )
         self.permission = permission
+
+
+class WrongCredentials(LedgerError):
+    """The e-mail address or the password is wrong."""
+
+    def __init__(self) -> None:
+        """One line, the same whichever it is."""
+        super().__init__("the e-mail address or the password is wrong")
+
+
+class TokenRefused(LedgerError):
+    """The token does not work: it was mistyped, used, taken back, or has expired."""
+
+    def __init__(self, kind: str) -> None:
+        """`kind` in users' words ("invite")."""
+        super().__init__(
+            f"this {kind} does not work: it was used, taken back or has expired; ask for another"
+        )
+
+
+class TooManyAttempts(LedgerError):
+    """Logins come too fast."""
+
+    def __init__(self, wait_us: int) -> None:
+        """`wait_us`: when to try again."""
+        seconds = -(-wait_us // 1_000_000)
+        super().__init__(f"too many attempts to log in: try again in {seconds} s")
+        self.wait_seconds = seconds
 
 
 class SettingsRefused(LedgerError):

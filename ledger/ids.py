@@ -19,8 +19,9 @@ _REQUEST_ID = re.compile(REQUEST_PREFIX + "([0-9a-f]{14})[0-9a-f]{18}")
 _random = random.Random()  # noqa: S311
 
 Prefix = Literal[
-    "org-", "proj_", "key_", "adminkey_", "svc_acct_", "user-", "price_", "limit_", "holder_", "audit_log-"
-]
+    "org-", "proj_", "key_", "adminkey_", "svc_acct_", "user-", "price_", "limit_", "holder_", "audit_log-",
+    "invite-", "reset_", "session_", "device_",
+]  # fmt: skip
 
 
 def new_id(prefix: Prefix) -> str:

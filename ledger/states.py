@@ -1,4 +1,4 @@
-"""The states of tenants, projects and keys, and what a tenant's calls do while the ledger is away.
+"""The states of tenants, projects, keys and users, and what a tenant's calls do while the ledger is away.
 
 Pure. Only `active` on every level lets a call in; the other states say why not.
 """
@@ -34,3 +34,10 @@ class KeyState(StrEnum):
     ACTIVE = "active"
     BLOCKED = "blocked"
     REVOKED = "revoked"
+
+
+class UserState(StrEnum):
+    """A disabled user is logged out everywhere, and can be set active again."""
+
+    ACTIVE = "active"
+    DISABLED = "disabled"

@@ -22,6 +22,7 @@ GROUPS: Final = {
     "key": "keys",
     "admin-key": "admin_keys",
     "audit": "audit",
+    "user": "users",
     "limit": "limits",
     "price": "prices",
     "usage": "usage",

@@ -5,6 +5,15 @@ from ledger.tables.base import Table
 from ledger.tables.changes import Change
 from ledger.tables.engines import EngineSample, ReconciliationPoint
 from ledger.tables.limits import Lease, LeaseHolder, LimitBalance, LimitEvent, LimitRate, UsageLimit
+from ledger.tables.people import (
+    Invite,
+    LoginRate,
+    Membership,
+    PasswordReset,
+    ProjectMembership,
+    User,
+    UserSession,
+)
 from ledger.tables.prices import PriceVersion
 from ledger.tables.secret import SecretCheck
 from ledger.tables.tenancy import AdminKey, ApiKey, Project, Tenant
@@ -17,13 +26,18 @@ __all__ = [
     "AuditHead",
     "Change",
     "EngineSample",
+    "Invite",
     "Lease",
     "LeaseHolder",
     "LimitBalance",
     "LimitEvent",
     "LimitRate",
+    "LoginRate",
+    "Membership",
+    "PasswordReset",
     "PriceVersion",
     "Project",
+    "ProjectMembership",
     "ReconciliationPoint",
     "SecretCheck",
     "Table",
@@ -31,4 +45,6 @@ __all__ = [
     "UsageHour",
     "UsageLimit",
     "UsageRow",
+    "User",
+    "UserSession",
 ]

@@ -26,6 +26,7 @@ ONLY_IN = {
     "alembic": ("ledger.schema", "migrations"),
     "aiosqlite": ("ledger",),
     "asyncpg": ("ledger",),
+    "passlib": ("ledger.passwords",),
     "typer": ("admin.cli",),
     "rich": ("admin.cli",),
 }

@@ -12,11 +12,22 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ledger import admin_keys, limit_settings, tenancy
+from ledger import (
+    admin_keys,
+    invites,
+    limit_settings,
+    memberships,
+    project_memberships,
+    tenancy,
+    users,
+)
+from ledger.actors import PROGRAM
 from ledger.database import Database
 from ledger.limit_settings import LimitScope
 from ledger.limits import LimitKind, LimitWindow
+from ledger.project_roles import ProjectGrants, ProjectRole
 from ledger.roles import Role
+from ledger.tables.people import User
 
 Ids = dict[str, str]
 
@@ -26,8 +37,14 @@ NOBODYS: Ids = {
     "key_id": "key_000000000000000000000000",
     "limit_id": "limit_000000000000000000000000",
     "admin_key_id": "adminkey_000000000000000000000000",
+    "user_id": "user-000000000000000000000000",
+    "newcomer_email": "nobody@example.com",
+    "invite_id": "invite-000000000000000000000000",
 }
 """Ids that name nothing, by the names that paths have for them."""
+
+SHARED: Ids = {"role_id": "role-reader"}
+"""Ids of what is the same for everybody."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +77,21 @@ WAYS: dict[tuple[str, str], Way] = {
     ("GET", "/admin/v1/usage"): Way(query={"project_id": "{project_id}"}),
     ("POST", "/admin/v1/admin_keys"): Way({"role": "reader", "project_id": "{project_id}"}, status=201),
     ("POST", "/v1/organization/projects"): Way({"name": "P"}),
+    ("POST", "/v1/organization/users/{user_id}"): Way({"role": "billing"}),
+    ("POST", "/v1/organization/users/{user_id}/roles"): Way({"role_id": "role-billing"}),
+    ("POST", "/v1/organization/invites"): Way({"email": "somebody@example.com", "role": "reader"}),
+    ("POST", "/v1/organization/projects/{project_id}/users"): Way(
+        {"email": "{newcomer_email}", "role": "member"}
+    ),
+    ("POST", "/v1/organization/projects/{project_id}/users/{user_id}"): Way({"role": "owner"}),
+    ("POST", "/admin/v1/users/{user_id}/password-resets"): Way(status=201),
 }
 
 
 def filled(template: Any, ids: Ids) -> Any:
     """The template with these ids."""
     if isinstance(template, str):
-        return template.format_map(ids)
+        return template.format_map(SHARED | ids)
     if isinstance(template, dict):
         return {name: filled(value, ids) for name, value in template.items()}
     if isinstance(template, list):
@@ -137,13 +162,36 @@ async def _things(session: AsyncSession, pepper: bytes, tenant_id: str, name: st
     admin_key, _ = await admin_keys.create_admin_key(
         session, pepper, "Key", 1, role=Role.READER, tenant_id=tenant_id, project_id=project.id
     )
+    user, newcomer = [
+        await _member(session, tenant_id, f"{who}.{project.id}@example.com") for who in ("user", "newcomer")
+    ]
+    await project_memberships.add(session, project, user.id, ProjectRole.MEMBER, 1, by=PROGRAM)
+    invite, _ = await invites.create(
+        session,
+        pepper,
+        tenant_id,
+        f"invited.{project.id}@example.com",
+        Role.READER,
+        ProjectGrants(()),
+        1,
+        by=PROGRAM,
+    )
     return {
+        "user_id": user.id,
+        "newcomer_email": newcomer.email,
+        "invite_id": invite.id,
         "tenant_id": tenant_id,
         "project_id": project.id,
         "key_id": key.id,
         "limit_id": limit.id,
         "admin_key_id": admin_key.id,
     }
+
+
+async def _member(session: AsyncSession, tenant_id: str, email: str) -> User:
+    user = await users.create_user(session, email, "Somebody", 1, by=PROGRAM)
+    await memberships.join(session, user, tenant_id, Role.READER, 1, by=PROGRAM)
+    return user
 
 
 class Undone(Database):

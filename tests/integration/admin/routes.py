@@ -11,9 +11,14 @@ from admin.actors import May
 from admin.app import create_app
 from admin.config import AdminSettings
 from ledger.roles import Permission
-from tests.integration.admin.asking import PLAIN, WAYS, Way
+from tests.integration.admin.asking import PLAIN, SHARED, WAYS, Way
 
-KEYLESS = {"/healthz", "/readyz", "/", "/docs"}
+KEYLESS = {
+    *("/healthz", "/readyz", "/", "/docs"),
+    # For who brings a password or a token, or is logged in and does what concerns themselves alone.
+    *("/admin/v1/session", "/admin/v1/sessions", "/admin/v1/session/password"),
+    *("/admin/v1/invites/accept", "/admin/v1/password-resets/accept"),
+}
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,7 @@ class Route:
     @property
     def names(self) -> set[str]:
         """What it is asked about: the names of ids in its path, query and body."""
-        return set(re.findall(r"{(\w+)}", f"{self.path} {self.way.query} {self.way.body}"))
+        return set(re.findall(r"{(\w+)}", f"{self.path} {self.way.query} {self.way.body}")) - SHARED.keys()
 
     @property
     def is_organizations(self) -> bool:

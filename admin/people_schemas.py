@@ -1,0 +1,83 @@
+"""Users and invites as JSON, for the command line: rules as in admin/schemas.py."""
+
+from collections.abc import Iterable
+from typing import Annotated, Any, Self
+
+from pydantic import Field
+
+from admin.schemas import Instant, Resource
+from admin.times import format_instant
+from ledger.project_roles import ProjectRole
+from ledger.roles import Role
+from ledger.states import UserState
+from ledger.tables.people import Invite, Membership, User
+
+
+class UserRole(Resource):
+    """What a user is in a tenant."""
+
+    tenant_id: str
+    role: Role
+
+
+class UserRecord(Resource):
+    """A user, and what they are where."""
+
+    id: str
+    email: str
+    name: str
+    state: UserState
+    operator: bool
+    created_at: Instant
+    last_login_at: Instant | None
+    memberships: list[UserRole]
+
+    @classmethod
+    def of(cls, user: User, memberships: Iterable[Membership]) -> Self:
+        """The view of rows."""
+        return cls(
+            id=user.id,
+            email=user.email,
+            name=user.name,
+            state=user.state,
+            operator=user.is_operator,
+            created_at=format_instant(user.created_us),
+            last_login_at=None if user.last_login_us is None else format_instant(user.last_login_us),
+            memberships=[UserRole(tenant_id=one.tenant_id, role=one.role) for one in memberships],
+        )
+
+    def shown(self) -> dict[str, Any]:
+        """As the command line prints it."""
+        return self.model_dump(mode="json")
+
+
+class InviteProjectRole(Resource):
+    """A project that an invite opens."""
+
+    id: str
+    role: ProjectRole
+
+
+class NewInviteRecord(Resource):
+    """An invite just made: `token` is shown this once and kept nowhere."""
+
+    id: str
+    tenant_id: str
+    email: str
+    role: Role
+    projects: list[InviteProjectRole]
+    expires_at: Instant
+    token: Annotated[str, Field(description="What it is accepted with, at /admin/v1/invites/accept")]
+
+    @classmethod
+    def made(cls, invite: Invite, token: str) -> Self:
+        """The view of a row and its token."""
+        return cls(
+            id=invite.id,
+            tenant_id=invite.tenant_id,
+            email=invite.email,
+            role=invite.role,
+            projects=[InviteProjectRole(id=one, role=role) for one, role in invite.projects.grants],
+            expires_at=format_instant(invite.expires_us),
+            token=token,
+        )
