@@ -42,7 +42,8 @@ async def append(session: "AsyncSession", kind: str, subject_id: str, now_us: in
 
 async def lock(session: "AsyncSession") -> None:
     """Let nobody else append until this transaction ends. The audit log is chained under the same lock: with
-    two, transactions that take them in different orders would wait for each other.
+    two, transactions that take them in different orders would wait for each other. For the same reason a
+    transaction that changes several rows, which another may change one by one, takes it first of all.
     """
     connection = await session.connection()
     if connection.dialect.name == "postgresql":

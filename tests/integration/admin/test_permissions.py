@@ -79,10 +79,10 @@ async def faults(stage: Stage, route: Route, asker: Asker) -> AsyncIterator[str]
     world = stage.world
     answer = await stage.ask(route, asker, world.own)
     if not allows(asker.role, route.permission, in_project=asker.is_limited):
-        for ids in (world.own, world.others, NOBODYS):
-            answer = await stage.ask(route, asker, ids)
-            if answer.status_code != 403 or f" {route.permission}." not in answer.json()["error"]["message"]:
-                yield f"{answer.status_code} instead of 403 naming {route.permission}: {answer.text}"
+        for refusal in (answer, await stage.ask(route, asker, world.others)):
+            said = refusal.text
+            if refusal.status_code != 403 or f" {route.permission}." not in said:
+                yield f"{refusal.status_code} instead of 403 naming {route.permission}: {said}"
         return
     if answer.status_code != route.way.status:
         yield f"{answer.status_code} for its own: {answer.text}"
