@@ -9,7 +9,7 @@ import pytest
 
 from admin import first_run
 from admin.first_run_file import FILE_NAME, FirstRun, draft_of, read, write
-from ledger import keys, tenancy
+from ledger import admin_keys, keys, tenancy
 from ledger.database import Database
 
 PEPPER = b"p" * 32
@@ -33,7 +33,7 @@ async def test_a_new_ledger_gets_keys_that_work(database: Database, tmp_path: Pa
     assert read(tmp_path / FILE_NAME) == made
     assert stat.S_IMODE((tmp_path / FILE_NAME).stat().st_mode) == 0o600
     async with database.read() as session:
-        assert await tenancy.find_admin_key(session, keys.digest(PEPPER, made.admin_key), 1) is not None
+        assert await admin_keys.find_admin_key(session, keys.digest(PEPPER, made.admin_key), 1) is not None
         (key,) = await tenancy.list_api_keys(session)
     assert key.digest == keys.digest(PEPPER, made.api_key)
     assert (key.tenant_id, key.project_id) == (made.tenant_id, made.project_id)
