@@ -8,7 +8,8 @@ what is asked.
 import asyncio
 from typing import Final
 
-from proxy.upstream import Exchange, Pool, UpstreamFault
+from proxy.pool import Pool
+from proxy.upstream import Exchange, UpstreamFault
 
 ANSWER_BYTES_MAX: Final = 16 << 20
 """A list of models with thousands of adapters is some megabytes."""

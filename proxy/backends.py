@@ -16,8 +16,9 @@ from typing import Any, Final
 
 from ledger.pause import to_beat
 from proxy.asking import Answer, ask
+from proxy.pool import Pool
 from proxy.routing import pick
-from proxy.upstream import Pool, Timeouts, UpstreamFault
+from proxy.upstream import Timeouts, UpstreamFault
 
 PROBE_SECONDS: Final = 2.0
 CALM_SWEEP_SECONDS: Final = 1.0

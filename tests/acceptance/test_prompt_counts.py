@@ -12,8 +12,9 @@ from proxy.bounds import prompt_tokens_max
 from proxy.call import read_call
 from proxy.endpoints import CHAT, COMPLETIONS, EMBEDDINGS, Endpoint
 from proxy.fields import Limits
+from proxy.pool import Pool
 from proxy.tokenizing import count_prompt
-from proxy.upstream import Pool, Timeouts
+from proxy.upstream import Timeouts
 from tests.acceptance.running import Engine
 from tests.acceptance.sdk_tour import HELLO
 

@@ -10,9 +10,10 @@ from proxy.asking import Answer, ask
 from proxy.call import Call, read_call
 from proxy.endpoints import CHAT, COMPLETIONS, EMBEDDINGS, ENDPOINTS, Endpoint
 from proxy.fields import Limits
+from proxy.pool import Pool
 from proxy.simulator import SimulatorConfig
 from proxy.tokenizing import PROMPTS_MAX, Ask, count_prompt
-from proxy.upstream import EngineUnreachable, Pool, Timeouts
+from proxy.upstream import EngineUnreachable, Timeouts
 from tests.engines import Engine, engine_thread
 
 TOOL = {"type": "function", "function": {"name": "sky", "parameters": {"type": "object"}}}

@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from proxy.asking import ask
-from proxy.upstream import EngineGone, Pool, Timeouts
+from proxy.pool import Pool
+from proxy.upstream import EngineGone, Timeouts
 
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]

@@ -7,7 +7,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from proxy.upstream import EngineGone, EngineSilent, Exchange, Pool, Timeouts, UpstreamFault
+from proxy.pool import Pool
+from proxy.upstream import EngineGone, EngineSilent, Exchange, Timeouts, UpstreamFault
 
 HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n"
 PATIENCE_S = 5.0
