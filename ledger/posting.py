@@ -1,9 +1,9 @@
 """Posting: the only writer of usage rows and rollups, and of what of a limit is used.
 
-A batch of records becomes usage rows, hourly rollups, keys' times of last use and moves on the limits'
-balances (ledger/moves.py) in the caller's one transaction. Whatever is delivered again adds nothing: only
-rows that this transaction inserted reach the rollups and the balances. So records may be posted any number of
-times, in any order, from any number of hosts, and the sums come out the same.
+A batch of records becomes usage rows, rollups by hour and day, keys' times of last use and moves on the
+limits' balances (ledger/moves.py) in the caller's one transaction. Whatever is delivered again adds nothing:
+only rows that this transaction inserted reach the rollups and the balances. So records may be posted any
+number of times, in any order, from any number of hosts, and the sums come out the same.
 
 Statements are written by hand and handed to the driver as they are: this runs once for every call, and the
 object layer would cost more than the databases do. Rows are tuples in the order of the table's columns.
@@ -21,7 +21,17 @@ from ledger.lease_terms import BalanceKey
 from ledger.rated import RatedCalls, Row, rated
 from ledger.record import CallRecord, Entry
 from ledger.terms import Terms
-from ledger.usage_columns import HOUR_KEY, SUMS, USAGE, USAGE_HOUR
+from ledger.usage_columns import (
+    COUNTS,
+    DAY_KEY,
+    HOUR_KEY,
+    PROJECT_DAY,
+    PROJECT_DAY_KEY,
+    SUMS,
+    USAGE,
+    USAGE_DAY,
+    USAGE_HOUR,
+)
 
 BATCH_RECORDS_MAX = 1000  # one transaction: about 20 ms of work, and a few hundred KiB of parameters
 
@@ -132,19 +142,28 @@ def _arrays(columns: Mapping[str, str]) -> str:
 
 
 # Built once from the tables' own column names: nothing from outside is in them.
-_UPSERT = f" ON CONFLICT ({', '.join(HOUR_KEY)}) DO UPDATE SET " + ", ".join(
-    f"{name} = usage_hour.{name} + excluded.{name}" for name in SUMS
-)
+def _adding(table: str, key: Mapping[str, str], sums: Mapping[str, str]) -> dict[str, str]:
+    """The statement that adds rows to a rollup, by the kind of database."""
+    columns = {**key, **sums}
+    into = f"INSERT INTO {table} ({', '.join(columns)})"
+    adds = f" ON CONFLICT ({', '.join(key)}) DO UPDATE SET " + ", ".join(
+        f"{name} = {table}.{name} + excluded.{name}" for name in sums
+    )
+    return {
+        "sqlite": f"{into} VALUES ({_marks(columns)}){adds}",
+        "postgresql": f"{into} SELECT * FROM unnest({_arrays(columns)}){adds}",  # noqa: S608
+    }
+
+
+_HOURS = _adding("usage_hour", HOUR_KEY, SUMS)
+_DAYS = _adding("usage_day", DAY_KEY, COUNTS)
+_PROJECT_DAYS = _adding("project_day", PROJECT_DAY_KEY, COUNTS)
 _SQLITE_LAST = "SELECT coalesce(max(rowid), 0) FROM usage"
 _SQLITE_INSERT = (
     f"INSERT INTO usage ({', '.join(USAGE)}) VALUES ({_marks(USAGE)})"  # noqa: S608
     " ON CONFLICT (request_id) DO NOTHING"
 )
 _SQLITE_FRESH = "SELECT request_id FROM usage WHERE rowid > ?"
-_SQLITE_ADD = (
-    f"INSERT INTO usage_hour ({', '.join(USAGE_HOUR)})"  # noqa: S608
-    f" VALUES ({_marks(USAGE_HOUR)}){_UPSERT}"
-)
 _SQLITE_USED = (
     "UPDATE api_key SET last_used_us = ?1 WHERE id = ?2 AND (last_used_us IS NULL OR last_used_us < ?1)"
 )
@@ -153,10 +172,6 @@ _POSTGRESQL_INSERT = (
     " ON CONFLICT (request_id) DO NOTHING RETURNING request_id)"
     f" SELECT count(*), CASE WHEN count(*) < ${len(USAGE) + 1}::bigint THEN array_agg(request_id) END"
     " FROM fresh"
-)
-_POSTGRESQL_ADD = (
-    f"INSERT INTO usage_hour ({', '.join(USAGE_HOUR)})"  # noqa: S608
-    f" SELECT * FROM unnest({_arrays(USAGE_HOUR)}){_UPSERT}"
 )
 _POSTGRESQL_USED = (
     "UPDATE api_key SET last_used_us = used.at_us"
@@ -187,10 +202,16 @@ async def _insert_postgresql(connection: Connection, rows: list[Row]) -> list[st
 
 
 async def _add_to_rollups(connection: Connection, calls: RatedCalls) -> None:
-    if _is_postgresql(connection):
-        await connection.exec_driver_sql(_POSTGRESQL_ADD, _transposed(calls.hours(), USAGE_HOUR))
-    else:
-        await connection.exec_driver_sql(_SQLITE_ADD, calls.hours())
+    """In one order of tables and of rows, so that two hosts wait for each other and never deadlock."""
+    days = calls.days()
+    for statements, rows, columns in (
+        (_HOURS, calls.hours(), USAGE_HOUR),
+        (_DAYS, days, USAGE_DAY),
+        (_PROJECT_DAYS, calls.project_days(days), PROJECT_DAY),
+    ):
+        statement = statements[connection.dialect.name]
+        given = _transposed(rows, columns) if _is_postgresql(connection) else rows
+        await connection.exec_driver_sql(statement, given)
 
 
 async def _mark_used(connection: Connection, calls: RatedCalls) -> None:
@@ -205,6 +226,7 @@ async def _mark_used(connection: Connection, calls: RatedCalls) -> None:
 def _transposed(rows: Sequence[Row], columns: Mapping[str, str]) -> tuple[Sequence[Any], ...]:
     """Rows as arrays of columns, which is how unnest takes them."""
     arrays: list[Sequence[Any]] = list(zip(*rows, strict=True))
-    picos = list(columns).index("amount_picos")
-    arrays[picos] = [str(amount) for amount in arrays[picos]]
+    if "amount_picos" in columns:
+        picos = list(columns).index("amount_picos")
+        arrays[picos] = [str(amount) for amount in arrays[picos]]
     return tuple(arrays)

@@ -11,7 +11,7 @@ from typing import Any, Final, NamedTuple
 
 from ledger.money import Rates, rate_counts
 from ledger.moves import Caller, Use
-from ledger.periods import HOUR_US
+from ledger.periods import DAY_US, HOUR_US
 from ledger.price_book import PriceBook
 from ledger.record import CallRecord, Ending
 from ledger.usage import UsageSource
@@ -43,8 +43,8 @@ class RatedCalls:
     rows: list[Row] = field(default_factory=list)
     unpriced: int = 0
     groups: dict[tuple[Any, ...], list[int]] = field(default_factory=dict)
-    """The key of `usage_hour` and the end user -> calls, prompt, cached and completion tokens, picos, and
-    when the latest call started."""
+    """The key of `usage_hour`, what rated the calls (empty where nothing is due), and the end user -> calls,
+    prompt, cached and completion tokens, picos, and when the latest call started."""
 
     def owners(self) -> set[tuple[str, str, str]]:
         """The tenants, projects and keys of the calls."""
@@ -54,8 +54,23 @@ class RatedCalls:
         """Rows of `usage_hour`, in the order of its key: posters of two hosts then lock in one order."""
         hours: dict[tuple[Any, ...], list[int]] = {}
         for key, sums in self.groups.items():
-            _add(hours, key[:-1], sums[:-1])
-        return [(*key, *hours[key]) for key in sorted(hours)]
+            _add(hours, key[:8], sums[:5])
+        return _sorted(hours)
+
+    def days(self) -> list[Row]:
+        """Rows of `usage_day`, in the order of its key."""
+        days: dict[tuple[Any, ...], list[int]] = {}
+        for (hour_us, *names, _, _, version_id, _), sums in self.groups.items():
+            _add(days, (hour_us - hour_us % DAY_US, *names, version_id), sums[:4])
+        return _sorted(days)
+
+    @staticmethod
+    def project_days(days: list[Row]) -> list[Row]:
+        """Rows of `project_day`, in the order of its key, out of those of `usage_day`."""
+        projects: dict[tuple[Any, ...], list[int]] = {}
+        for day_us, tenant_id, project_id, _, model, endpoint, version_id, *counts in days:
+            _add(projects, (day_us, tenant_id, project_id, model, endpoint, version_id), counts)
+        return _sorted(projects)
 
     def uses(self) -> dict[Caller, Use]:
         """What the calls used, of all that the same limits hold for together."""
@@ -77,6 +92,10 @@ class RatedCalls:
 def _add(totals: dict[Any, list[int]], key: Any, sums: list[int]) -> None:
     before = totals.get(key)
     totals[key] = sums if before is None else [a + b for a, b in zip(before, sums, strict=True)]
+
+
+def _sorted(totals: dict[tuple[Any, ...], list[int]]) -> list[Row]:
+    return [(*key, *totals[key]) for key in sorted(totals)]
 
 
 def _price(prices: PriceBook, model: str, tenant_id: str, at_us: int) -> _Price:
@@ -107,8 +126,12 @@ def rated(records: Iterable[CallRecord], prices: PriceBook, now_us: int) -> Rate
         )
         source = _TEXT[record.usage_source]
         # Of a call of which nothing is known, not even the price of a request is due.
-        picos = 0 if source == UNRESOLVED else rate_counts(prompt, cached, completion, price.rates)
-        if price.version_id is None:
+        version_id = price.version_id
+        if source == UNRESOLVED:
+            picos, due_by = 0, ""
+        else:
+            picos, due_by = rate_counts(prompt, cached, completion, price.rates), version_id or ""
+        if version_id is None:
             calls.unpriced += 1
         project_id, api_key_id = record.project_id, record.api_key_id
         endpoint, end_user = record.endpoint, record.end_user
@@ -133,7 +156,7 @@ def rated(records: Iterable[CallRecord], prices: PriceBook, now_us: int) -> Rate
                 completion,
                 picos,
                 price.currency,
-                price.version_id,
+                version_id,
                 now_us,
                 end_user,
                 record.choices_per_prompt,
@@ -149,6 +172,7 @@ def rated(records: Iterable[CallRecord], prices: PriceBook, now_us: int) -> Rate
             endpoint,
             price.currency,
             source,
+            due_by,
             end_user,
         )
         sums = groups.get(group)

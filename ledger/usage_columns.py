@@ -1,4 +1,4 @@
-"""Pure: the columns of `usage` and `usage_hour` as posting writes them, in their order, with their types in
+"""Pure: the columns of `usage` and of its rollups as posting writes them, in their order, with their types in
 PostgreSQL.
 
 Written down a second time, since who posts does without the tables and what they import; a test holds them to
@@ -51,3 +51,17 @@ HOUR_KEY: Final = {
     "usage_source": "VARCHAR",
 }
 USAGE_HOUR: Final = {**HOUR_KEY, **SUMS}
+
+COUNTS: Final = {name: kind for name, kind in SUMS.items() if name != "amount_picos"}
+DAY_KEY: Final = {
+    "day_us": "BIGINT",
+    "tenant_id": "VARCHAR",
+    "project_id": "VARCHAR",
+    "api_key_id": "VARCHAR",
+    "model": "VARCHAR",
+    "endpoint": "VARCHAR",
+    "price_version_id": "VARCHAR",
+}
+USAGE_DAY: Final = {**DAY_KEY, **COUNTS}
+PROJECT_DAY_KEY: Final = {name: kind for name, kind in DAY_KEY.items() if name != "api_key_id"}
+PROJECT_DAY: Final = {**PROJECT_DAY_KEY, **COUNTS}

@@ -17,7 +17,7 @@ from ledger.tables.people import (
 from ledger.tables.prices import PriceVersion
 from ledger.tables.secret import SecretCheck
 from ledger.tables.tenancy import AdminKey, ApiKey, Project, Tenant
-from ledger.tables.usage import UsageHour, UsageRow
+from ledger.tables.usage import ProjectDay, UsageDay, UsageHour, UsageRow
 
 __all__ = [
     "AdminKey",
@@ -37,11 +37,13 @@ __all__ = [
     "PasswordReset",
     "PriceVersion",
     "Project",
+    "ProjectDay",
     "ProjectMembership",
     "ReconciliationPoint",
     "SecretCheck",
     "Table",
     "Tenant",
+    "UsageDay",
     "UsageHour",
     "UsageLimit",
     "UsageRow",

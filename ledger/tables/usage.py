@@ -1,11 +1,14 @@
-"""Usage: one row for each call, and the hourly rollups that reports read.
+"""Usage: one row for each call, and the rollups that reports read: by the hour, by the day, and by the day
+without keys.
 
-Both are written by ledger/posting.py alone. They carry no foreign keys: the ids were checked when the call
+All are written by ledger/posting.py alone. They carry no foreign keys: the ids were checked when the call
 was admitted, the book keeps them whatever becomes of their subjects, and a posting pays for no look-ups.
 
 `usage` is keyed by the request id alone, which begins with its time: PostgreSQL can cut it by month at the
 key.
 """
+
+from typing import Final
 
 from sqlalchemy import BigInteger, CheckConstraint, Index
 from sqlmodel import Field
@@ -13,6 +16,9 @@ from sqlmodel import Field
 from ledger.record import Ending
 from ledger.tables.base import Picos, StateText, Table, ordered_text
 from ledger.usage import UsageSource
+
+_BY_KEY: Final = {"sqlite_with_rowid": False}
+"""On SQLite a table that is its key's index: half the work for rows that are added to all the time."""
 
 
 def integer_only(column: str) -> CheckConstraint:
@@ -77,3 +83,46 @@ class UsageHour(Table, table=True):
     cached_prompt_tokens: int = Field(sa_type=BigInteger)
     completion_tokens: int = Field(sa_type=BigInteger)
     amount_picos: int = Field(sa_type=Picos)
+
+
+class UsageDay(Table, table=True):
+    """Counts of the usage rows that started in one UTC day and that one price version rated; `day_us` is its
+    beginning.
+
+    Of a linear price, counts are enough: what they come to is exact (`ledger.money.rate_counts`), and no sum
+    of money can pass what SQLite holds. `price_version_id` is empty where nothing is due: no price, or
+    nothing known of the call.
+    """
+
+    __tablename__ = "usage_day"
+    __table_args__ = _BY_KEY
+
+    day_us: int = Field(primary_key=True, sa_type=BigInteger)
+    tenant_id: str = Field(primary_key=True)
+    project_id: str = Field(primary_key=True)
+    api_key_id: str = Field(primary_key=True)
+    model: str = Field(primary_key=True)
+    endpoint: str = Field(primary_key=True)
+    price_version_id: str = Field(primary_key=True)
+    calls: int = Field(sa_type=BigInteger)
+    prompt_tokens: int = Field(sa_type=BigInteger)
+    cached_prompt_tokens: int = Field(sa_type=BigInteger)
+    completion_tokens: int = Field(sa_type=BigInteger)
+
+
+class ProjectDay(Table, table=True):
+    """As UsageDay, of all keys of a project together: what a month of thousands of keys is read from."""
+
+    __tablename__ = "project_day"
+    __table_args__ = _BY_KEY
+
+    day_us: int = Field(primary_key=True, sa_type=BigInteger)
+    tenant_id: str = Field(primary_key=True)
+    project_id: str = Field(primary_key=True)
+    model: str = Field(primary_key=True)
+    endpoint: str = Field(primary_key=True)
+    price_version_id: str = Field(primary_key=True)
+    calls: int = Field(sa_type=BigInteger)
+    prompt_tokens: int = Field(sa_type=BigInteger)
+    cached_prompt_tokens: int = Field(sa_type=BigInteger)
+    completion_tokens: int = Field(sa_type=BigInteger)

@@ -93,9 +93,15 @@ def test_every_constraint_has_a_name(table: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "written"), [("usage", usage_columns.USAGE), ("usage_hour", usage_columns.USAGE_HOUR)]
+    ("name", "written", "key"),
+    [
+        ("usage", usage_columns.USAGE, ["request_id"]),
+        ("usage_hour", usage_columns.USAGE_HOUR, list(usage_columns.HOUR_KEY)),
+        ("usage_day", usage_columns.USAGE_DAY, list(usage_columns.DAY_KEY)),
+        ("project_day", usage_columns.PROJECT_DAY, list(usage_columns.PROJECT_DAY_KEY)),
+    ],
 )
-def test_posting_knows_the_columns_as_they_are(name: str, written: dict[str, str]) -> None:
+def test_posting_knows_the_columns_as_they_are(name: str, written: dict[str, str], key: list[str]) -> None:
     """Guards against a row whose values are in other columns than the tables say, or of another type."""
     dialect = postgresql.dialect()  # type: ignore[no-untyped-call]
 
@@ -105,5 +111,4 @@ def test_posting_knows_the_columns_as_they_are(name: str, written: dict[str, str
 
     table = Table.metadata.tables[name]
     assert list(written.items()) == [(column.name, kind(column)) for column in table.columns]
-    if name == "usage_hour":
-        assert [column.name for column in table.primary_key.columns] == list(usage_columns.HOUR_KEY)
+    assert [column.name for column in table.primary_key.columns] == key
