@@ -26,6 +26,7 @@ from admin.api import (
     organization_invites,
     organization_roles,
     organization_users,
+    organization_usage,
     prices,
     project_users,
     session,
@@ -67,6 +68,7 @@ def create_app(settings: AdminSettings) -> FastAPI:
         organization_roles,
         project_users,
         audit_logs,
+        organization_usage,
     )
     for router in (module.router for module in openais):
         app.include_router(

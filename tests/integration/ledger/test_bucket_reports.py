@@ -1,4 +1,4 @@
-"""Usage and costs by bucket: whatever is asked for ties with a plain sum over the calls, on both databases."""
+"""Usage and costs by bucket: what is asked for ties with a plain sum over the calls, on both databases."""
 
 import itertools
 from collections import Counter
@@ -159,7 +159,7 @@ def rates_at(model: str, started_us: int) -> tuple[Rates, str] | None:
 @settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(calls=st.lists(call(), max_size=40))
 async def test_costs_tie_with_the_calls_to_the_pico(database: Database, calls: list[dict[str, Any]]) -> None:
-    """Guards against a day that two prices share, currencies added up, and a charge for what is unresolved."""
+    """Guards against a day of two prices, currencies added up, and a charge for what is unresolved."""
     tenant_id = next(_tenants)
     records = await rated_book(database, tenant_id, calls)
     wanted = CallFilter(tenant_id, FROM_US, FROM_US + 3 * DAY_US)
@@ -185,7 +185,9 @@ async def test_costs_tie_with_the_calls_to_the_pico(database: Database, calls: l
 
 
 @pytest.mark.parametrize("width", BucketWidth)
-async def test_a_read_ends_early_with_whole_buckets_and_goes_on(database: Database, width: BucketWidth) -> None:
+async def test_a_read_ends_early_with_whole_buckets_and_goes_on(
+    database: Database, width: BucketWidth
+) -> None:
     """Guards against a bucket cut in two, a page that never ends, and calls lost between two reads."""
     calls: list[dict[str, Any]] = [
         {"started_us": FROM_US + number * HOUR_US * 7 // 3, "api_key_id": f"key_{number % 5}"}
