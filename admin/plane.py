@@ -15,6 +15,9 @@ from admin.config import AdminSettings
 from ledger.errors import LedgerError
 from ledger.settings import load, pepper
 
+GC_THRESHOLDS = (50_000, 20, 20)
+"""A page of a report is tens of thousands of tuples and no cycle: looking for some took most of its time."""
+
 
 def main() -> None:
     """Reads the arguments and runs."""
@@ -28,6 +31,7 @@ def main() -> None:
 
     gc.freeze()
     gc.enable()
+    gc.set_threshold(*GC_THRESHOLDS)
     try:
         settings = load(AdminSettings)
         # A key that cannot be read is one line here, and a traceback inside the server.

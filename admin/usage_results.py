@@ -11,7 +11,7 @@ import msgspec
 
 from admin.usage_schemas import CompletionsResult, CostsResult, EmbeddingsResult
 from ledger.bucket_reports import BucketGroup
-from ledger.cost_lines import CostKind, PricedVersion, cost_lines
+from ledger.cost_lines import CostKind, PricedVersion, amount_picos, cost_lines
 from ledger.money import format_picos
 
 LINE_ITEM: Final = "line_item"
@@ -63,27 +63,28 @@ def costs_results(
 
     `groups` are grouped by `by`, and by what rated them.
     """
-    sums: dict[tuple[int, tuple[str, ...], str, str, CostKind | None], list[int]] = {}
-    for bucket_us, (*group, version_id), counts in groups:
-        version = versions[version_id]
-        for kind, quantity, picos in cost_lines(counts, version.rates):
-            if kind is CostKind.REQUESTS and not version.rates.request_micros:
-                continue  # requests are not charged for
-            if LINE_ITEM in asked and not quantity:
-                continue
-            item = (version.model, kind) if LINE_ITEM in asked else ("", None)
-            total = sums.setdefault((bucket_us, tuple(group), version.currency, *item), [0, 0])
-            total[0] += picos
-            total[1] += quantity
-    for (bucket_us, names, currency, model, told), (picos, quantity) in sums.items():
+    sums: dict[tuple[Any, ...], tuple[int, int]] = {}
+    for bucket_us, group, counts in groups:
+        version = versions[group[-1]]
+        lines: Sequence[tuple[CostKind | None, int, int]]
+        if LINE_ITEM in asked:
+            model, lines = version.model, cost_lines(counts, version.rates)
+        else:
+            model, lines = None, [(None, 0, amount_picos(counts, version.rates))]
+        for kind, quantity, picos in lines:
+            key = (bucket_us, group[:-1], version.currency, model, kind)
+            before = sums.get(key)
+            sums[key] = (quantity, picos) if before is None else (before[0] + quantity, before[1] + picos)
+    for (bucket_us, names, currency, model, kind), (quantity, picos) in sums.items():
+        is_item = kind is not None
         result: Any = {
             "object": "organization.costs.result",
             "amount": {"value": msgspec.Raw(format_picos(picos).encode()), "currency": currency.lower()},
-            "line_item": None if told is None else f"{model}, {told}",
+            "line_item": f"{model}, {kind}" if is_item else None,
             "project_id": None,
             "api_key_id": None,
-            "quantity": None if told is None else quantity,
-            "quantity_unit": "tokens" if told not in (None, CostKind.REQUESTS) else None,
+            "quantity": quantity if is_item else None,
+            "quantity_unit": "tokens" if is_item and kind is not CostKind.REQUESTS else None,
             **dict(zip(by, names, strict=True)),
         }
         yield bucket_us, result

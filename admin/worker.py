@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from admin.config import AdminSettings
-from ledger import lifeline, past_windows, ways_in
+from ledger import day_sums, lifeline, past_windows, ways_in
 from ledger.database import Database
 from ledger.errors import LedgerError
 from ledger.partitions import ensure_partitions
@@ -35,6 +35,8 @@ PAST_WINDOWS_SECONDS = 3600.0
 """How often limits' windows long past are cleared away: a little each time."""
 WAYS_IN_SECONDS = 600.0
 """How often sessions, password resets and counts of logins that are over are cleared away."""
+DAY_SUMS_SECONDS = 3600.0
+"""How often to look whether code from before the daily sums has posted something."""
 RECONCILED_AFTER_SECONDS = 5.0
 """When engines are asked first: what that takes is heavy to import, and no start waits for it."""
 CONNECTIONS = 2
@@ -80,6 +82,9 @@ class BackgroundWorker:
             async with database.write() as session:
                 await ways_in.clear(session, self._settings.session_terms(), self._now_us())
 
+        async def tie_last_days() -> None:
+            await day_sums.tie_last_days(database, self._now_us())
+
         async def reconcile() -> None:
             if self._reconciler is None:
                 self._reconciler = await asyncio.to_thread(self._make_reconciler, database)
@@ -89,6 +94,7 @@ class BackgroundWorker:
             Job("the schema check", SCHEMA_SECONDS, database.check),
             Job("limits' windows long past", PAST_WINDOWS_SECONDS, clear_past_windows),
             Job("sessions and tokens that are over", WAYS_IN_SECONDS, clear_ways_in),
+            Job("the daily sums", DAY_SUMS_SECONDS, tie_last_days),
         ]
         if not database.is_sqlite:
             jobs.append(Job("the monthly partitions", PARTITIONS_SECONDS, make_partitions))

@@ -4,12 +4,11 @@ A price is linear, so the sum of many calls' amounts is the amount of their summ
 and what was paid for input, for cached input, for output and for requests are its four terms.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-from ledger.money import PICOS_PER_MICRO, Rates
+from ledger.money import PICOS_PER_MICRO, Rates, rate_counts
 
 
 class Counts(NamedTuple):
@@ -41,13 +40,21 @@ class PricedVersion:
 
 def amount_picos(counts: Counts, rates: Rates) -> int:
     """What the calls cost together, exact."""
-    return sum(picos for _, _, picos in cost_lines(counts, rates))
-
-
-def cost_lines(counts: Counts, rates: Rates) -> Iterator[tuple[CostKind, int, int]]:
-    """Each kind, its quantity (tokens; calls for requests), and what it cost in picos."""
     calls, prompt, cached, completion = counts
-    yield CostKind.INPUT, prompt - cached, (prompt - cached) * rates.input_micros_per_mtok
-    yield CostKind.CACHED_INPUT, cached, cached * rates.cached_input_micros_per_mtok
-    yield CostKind.OUTPUT, completion, completion * rates.output_micros_per_mtok
-    yield CostKind.REQUESTS, calls, calls * rates.request_micros * PICOS_PER_MICRO
+    of_requests = (calls - 1) * rates.request_micros * PICOS_PER_MICRO  # one call's are in the rate
+    return rate_counts(prompt, cached, completion, rates) + of_requests
+
+
+def cost_lines(counts: Counts, rates: Rates) -> list[tuple[CostKind, int, int]]:
+    """Each kind that there was some of: its quantity (tokens; calls, where requests have a price), and what
+    it cost in picos. Together they are the amount.
+    """
+    calls, prompt, cached, completion = counts
+    requests = calls if rates.request_micros else 0
+    kinds = (
+        (CostKind.INPUT, prompt - cached, rates.input_micros_per_mtok),
+        (CostKind.CACHED_INPUT, cached, rates.cached_input_micros_per_mtok),
+        (CostKind.OUTPUT, completion, rates.output_micros_per_mtok),
+        (CostKind.REQUESTS, requests, rates.request_micros * PICOS_PER_MICRO),
+    )
+    return [(kind, quantity, quantity * price) for kind, quantity, price in kinds if quantity]

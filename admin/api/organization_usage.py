@@ -15,7 +15,7 @@ from fastapi.exceptions import RequestValidationError
 from admin.actors import Actor, may
 from admin.auth import Here, Plane
 from admin.brackets import BracketsRoute
-from admin.usage_results import completions_results, costs_results, embeddings_results
+from admin.usage_results import LINE_ITEM, completions_results, costs_results, embeddings_results
 from admin.usage_schemas import (
     COST_LIMITS,
     LIMITS,
@@ -37,7 +37,8 @@ from admin.usage_schemas import (
 )
 from admin.usage_walk import US_PER_SECOND, Walk, seal_of
 from admin.within import Organization, organization_of
-from ledger.bucket_reports import CallFilter, cost_days, priced_versions, usage_buckets
+from ledger.bucket_reports import GROUPS_MAX, CallFilter, cost_days, priced_versions, usage_buckets
+from ledger.cost_lines import CostKind
 from ledger.roles import Permission
 
 router = APIRouter(tags=["usage"], route_class=BracketsRoute)
@@ -152,7 +153,9 @@ async def costs(
         wanted = asked.filter(actor, query)
         if wanted is None:
             return asked.answer()
-        read = await cost_days(session, wanted, by)
+        # What one price rated is a line item of each kind.
+        groups_max = GROUPS_MAX // len(CostKind) if LINE_ITEM in query.group_by else GROUPS_MAX
+        read = await cost_days(session, wanted, by, groups_max)
         versions = await priced_versions(session, {group[-1] for _, group, _ in read.groups})
     return asked.answer(costs_results(read.groups, versions, by, query.group_by), read.until_us)
 

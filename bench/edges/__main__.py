@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import importlib
 import json
-import os
-import platform
 import sys
 import time
 from collections.abc import Sequence
@@ -15,6 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.edges.lines import Line, document, markdown
+from bench.machine import machine
 from bench.processes import pinning_undone, priority
 
 MEASUREMENTS: Final = ("streams", "posting", "prompts", "keys", "workers", "floors", "start", "idle")
@@ -32,7 +31,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown := set(asked.names) - set(MEASUREMENTS):
         parser.error(f"no such measurement: {', '.join(sorted(unknown))}")
     lines: list[Line] = []
-    about: dict[str, object] = {"date": datetime.now(UTC).isoformat(timespec="seconds")} | _machine()
+    about: dict[str, object] = {"date": datetime.now(UTC).isoformat(timespec="seconds")} | machine()
     with priority():
         for name in asked.names or MEASUREMENTS:
             started_s = time.monotonic()
@@ -45,17 +44,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     (asked.results / "edges.md").write_text(report)
     (asked.results / "edges.json").write_text(json.dumps(document(about, lines), indent=2) + "\n")
     return 0
-
-
-def _machine() -> dict[str, object]:
-    model = next(
-        (line for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line), ""
-    )
-    kernel = f"{platform.system()} {platform.release()}"
-    return {
-        "machine": f"{model.partition(':')[2].strip()}, {os.cpu_count()} cores, {kernel}",
-        "python": platform.python_version(),
-    }
 
 
 if __name__ == "__main__":

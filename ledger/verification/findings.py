@@ -20,6 +20,7 @@ class Check(StrEnum):
     PRICES = "prices"
     AMOUNTS = "amounts"
     ROLLUPS = "rollups"
+    DAYS = "days"
     BALANCES = "balances"
     LEASES = "leases"
     AUDIT = "audit"
@@ -39,6 +40,7 @@ MEANING: Final = {
     Check.PRICES: "every row has the price version that was in force when its call started",
     Check.AMOUNTS: "every row's amount is its tokens times its price version",
     Check.ROLLUPS: "every hourly sum is the sum of its rows, and no row is without one",
+    Check.DAYS: "every daily sum, by key and by project, is the sum of its rows",
     Check.BALANCES: "what is used of every limit is the sum of the rows in its window",
     Check.LEASES: "what is leased of every limit is what its holders have, and holders exist",
     Check.AUDIT: "every event of the audit log is as it was written, and none is gone",
@@ -55,6 +57,8 @@ ADVICE: Final = {
     " the amount that tokens and price give is the right one",
     Check.ROLLUPS: "reports of these hours are wrong, rows are right: docs/operations.md says how to make"
     " hourly sums anew",
+    Check.DAYS: "usage and costs of these days are wrong, rows are right: docs/operations.md says how to make"
+    " daily sums anew",
     Check.BALANCES: "these limits let through too much or too little; docs/operations.md says how to correct"
     " a balance",
     Check.LEASES: "units of these limits are withheld or given twice; stop every metergate of this ledger,"

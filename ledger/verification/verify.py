@@ -20,6 +20,7 @@ from ledger.price_book import PriceBook
 from ledger.verification import balances as spent
 from ledger.verification.audit import check_audit
 from ledger.verification.balances import Balances
+from ledger.verification.days import Days
 from ledger.verification.findings import Check, Findings, Notice
 from ledger.verification.hours import Group, Rated, Sums, next_hour, rated_rows, rollups
 from ledger.verification.leases import check_leases
@@ -49,6 +50,7 @@ class _Verification:
         self._from_us: int | None = None if span is None else span[0]
         self._until_us: int | None = None if span is None else span[1]
         self._findings = Findings()
+        self._days = Days(self._from_us, self._until_us)
         self._detached: dict[int, bool] = {}
 
     async def run(self) -> Findings:
@@ -64,9 +66,11 @@ class _Verification:
         hour_us = await next_hour(session, self._from_us, self._until_us)
         while hour_us is not None:
             await balances.compare(session, findings, hour_us)
+            await self._days.compare(session, findings, hour_us)
             await self._hour(hour_us, book, balances)
             hour_us = await next_hour(session, hour_us + HOUR_US, self._until_us)
         await balances.compare(session, findings)
+        await self._days.compare(session, findings)
         await balances.compare_rest(session, findings)
         await check_leases(session, findings, {limit.id: limit for limit, _ in limits}, self._now_us)
         return findings
@@ -80,7 +84,9 @@ class _Verification:
         rows = _by_group(rated)
         if rows != kept and await self._is_elsewhere(hour_us, rows):
             balances.add_detached(hour_us, spent.of_sums(kept))
+            self._days.add_detached(hour_us, kept)
             return
+        self._days.add(hour_us, rated)
         _compare(findings, rows, kept)
         balances.add(hour_us, spent.of_calls(rated))
         if balances.tenants_of_users and rated:

@@ -293,6 +293,12 @@ class Story:
         sums = "sum({}), sum(prompt_tokens), sum(completion_tokens)"
         by_hour = ledger.execute(groups.format(sums.format("calls"), "usage_hour")).fetchall()
         assert by_hour == ledger.execute(groups.format(sums.format("1"), "usage")).fetchall()
+        for table in ("usage_day", "project_day"):
+            by_day = ledger.execute(
+                f"SELECT model, {sums.format('calls')} FROM {table} GROUP BY 1 ORDER BY 1"
+            )
+            by_row = f"SELECT model, {sums.format('1')} FROM usage GROUP BY 1 ORDER BY 1"
+            assert by_day.fetchall() == ledger.execute(by_row).fetchall(), table
         (used,) = ledger.execute(
             "SELECT coalesce(sum(prompt_tokens + completion_tokens), 0) FROM usage"
         ).fetchone()

@@ -14,7 +14,7 @@ from ledger import prices, tenancy, usage_columns
 from ledger.database import Database
 from ledger.errors import DatabaseUnusable
 from ledger.money import Rates, rate
-from ledger.periods import HOUR_US
+from ledger.periods import DAY_US, HOUR_US
 from ledger.posting import PostResult, post
 from ledger.record import CallRecord, Ending
 from ledger.tables import Table
@@ -25,6 +25,8 @@ from tests.records import NOON_US, a_record
 RATES = Rates(150_000, 75_000, 600_000, request_micros=7)
 USAGE = Table.metadata.tables["usage"]
 HOURS = Table.metadata.tables["usage_hour"]
+DAYS = Table.metadata.tables["usage_day"]
+PROJECT_DAYS = Table.metadata.tables["project_day"]
 SUMS = ("prompt_tokens", "cached_prompt_tokens", "completion_tokens", "amount_picos")
 _tenants = (f"org-{number}" for number in itertools.count())
 
@@ -60,6 +62,28 @@ def stored_sums(hours: list[Any]) -> dict[Any, Counter[str]]:
     return {
         tuple(hour[:8]): Counter({name: getattr(hour, name) for name in ("calls", *SUMS)}) for hour in hours
     }
+
+
+def expected_days(rows: list[Any], *, by_key: bool) -> dict[Any, Counter[str]]:
+    """The same by the day and by what rated them."""
+    sums: dict[Any, Counter[str]] = {}
+    for row in rows:
+        is_due = row.usage_source != UsageSource.UNRESOLVED
+        names = (
+            row.tenant_id,
+            row.project_id,
+            *([row.api_key_id] if by_key else []),
+            row.model,
+            row.endpoint,
+        )
+        key = (row.started_us // DAY_US * DAY_US, *names, (row.price_version_id or "") if is_due else "")
+        counted = {"calls": 1} | {name: getattr(row, name) for name in SUMS[:3]}
+        sums.setdefault(key, Counter()).update(counted)
+    return sums
+
+
+def stored_days(days: list[Any]) -> dict[Any, Counter[str]]:
+    return {tuple(day[:-4]): Counter(dict(zip(("calls", *SUMS[:3]), day[-4:], strict=True))) for day in days}
 
 
 async def test_a_row_says_everything_that_the_record_does(database: Database) -> None:
@@ -170,7 +194,7 @@ async def test_amounts_past_64_bits(database: Database) -> None:
 CALLS = st.lists(
     st.fixed_dictionaries(
         {
-            "started_us": st.integers(min_value=NOON_US - 2 * HOUR_US, max_value=NOON_US + 2 * HOUR_US),
+            "started_us": st.integers(min_value=NOON_US - 2 * HOUR_US, max_value=NOON_US + 13 * HOUR_US),
             "project_id": st.sampled_from(["proj_1", "proj_2"]),
             "api_key_id": st.sampled_from(["key_1", "key_2"]),
             "model": st.sampled_from(["tiny", "free"]),
@@ -213,6 +237,8 @@ async def test_any_redelivery_gives_the_same_book(
     rows = await rows_of(database, USAGE, tenant_id)
     assert {row.request_id for row in rows} == {record.request_id for record in records}
     assert stored_sums(await rows_of(database, HOURS, tenant_id)) == expected_sums(rows)
+    assert stored_days(await rows_of(database, DAYS, tenant_id)) == expected_days(rows, by_key=True)
+    assert stored_days(await rows_of(database, PROJECT_DAYS, tenant_id)) == expected_days(rows, by_key=False)
     assert sum(row.amount_picos for row in rows) == sum(
         rate(record.usage, RATES)
         for record in records

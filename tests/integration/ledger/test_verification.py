@@ -136,11 +136,13 @@ async def test_a_book_that_metergate_wrote_has_no_faults(book: Book) -> None:
     assert {check.value: result.looked_at for check, result in findings.results.items()} == {
         "request_ids": 47, "rows": 47, "prices": 47, "amounts": 47,
         "rollups": findings[Check.ROLLUPS].looked_at,
+        "days": findings[Check.DAYS].looked_at,
         "balances": findings[Check.BALANCES].looked_at,
         "leases": findings[Check.LEASES].looked_at,
         "audit": 16,
     }  # fmt: skip
-    assert findings[Check.ROLLUPS].looked_at > 10 and findings[Check.BALANCES].looked_at > 10
+    assert findings[Check.ROLLUPS].looked_at > 10 and findings[Check.DAYS].looked_at > 10
+    assert findings[Check.BALANCES].looked_at > 10
     assert findings[Check.LEASES].looked_at > 10
     assert not any(notice.faults for notice in findings.notices.values())
 
@@ -166,7 +168,7 @@ CORRUPTIONS: dict[str, tuple[str, set[Check]]] = {
     "another version's price": (
         "UPDATE usage SET price_version_id = (SELECT id FROM price_version WHERE tenant_id IS NOT NULL)"
         " WHERE request_id = {id_1}",
-        {Check.PRICES, Check.AMOUNTS},
+        {Check.PRICES, Check.AMOUNTS, Check.DAYS},
     ),
     "a version that begins earlier than it did": (
         "UPDATE price_version SET effective_from_us = {noon} + 1 WHERE tenant_id IS NOT NULL",
@@ -199,9 +201,30 @@ CORRUPTIONS: dict[str, tuple[str, set[Check]]] = {
         "DELETE FROM usage_hour WHERE hour_us = {noon} AND model = 'free'",
         {Check.ROLLUPS},
     ),
+    "a daily sum too low": (
+        "UPDATE usage_day SET calls = calls - 1 WHERE day_us = {day} AND model = 'free'",
+        {Check.DAYS},
+    ),
+    "a project's daily sum too high": (
+        "UPDATE project_day SET completion_tokens = completion_tokens + 1 WHERE day_us = {day}",
+        {Check.DAYS},
+    ),
+    "a daily sum of another price": (
+        "UPDATE project_day SET price_version_id = 'none' WHERE day_us = {day}"
+        " AND price_version_id = (SELECT id FROM price_version WHERE tenant_id IS NOT NULL)",
+        {Check.DAYS},
+    ),
+    "a day without rows": (
+        "INSERT INTO usage_day VALUES ({day} - 777 * 86400000000, 'o', 'p', 'k', 'm', 'e', '', 1, 1, 0, 1)",
+        {Check.DAYS},
+    ),
+    "a day without sums": (
+        "DELETE FROM project_day WHERE day_us = {day}",
+        {Check.DAYS},
+    ),
     "a row that is gone": (
         "DELETE FROM usage WHERE request_id = {id_1}",
-        {Check.ROLLUPS, Check.BALANCES},
+        {Check.ROLLUPS, Check.DAYS, Check.BALANCES},
     ),
     "a balance too low": (
         "UPDATE limit_balance SET used = used - 1 WHERE limit_id = {spend} AND window_us = {month}",
@@ -253,7 +276,11 @@ CORRUPTIONS: dict[str, tuple[str, set[Check]]] = {
     "more cached than read": (
         "UPDATE usage SET cached_prompt_tokens = prompt_tokens + 1 WHERE request_id = {id_5};"
         "UPDATE usage_hour SET cached_prompt_tokens = cached_prompt_tokens + 102"
-        " WHERE hour_us = {noon} AND model = 'free' AND tenant_id = {tenant}",
+        " WHERE hour_us = {noon} AND model = 'free' AND tenant_id = {tenant};"
+        "UPDATE usage_day SET cached_prompt_tokens = cached_prompt_tokens + 102 WHERE model = 'free'"
+        " AND day_us = {day} AND tenant_id = {tenant};"
+        "UPDATE project_day SET cached_prompt_tokens = cached_prompt_tokens + 102 WHERE model = 'free'"
+        " AND day_us = {day} AND tenant_id = {tenant}",
         {Check.ROWS},
     ),
     "an unresolved row with an amount": (
@@ -304,6 +331,7 @@ CORRUPTIONS: dict[str, tuple[str, set[Check]]] = {
 async def _corrupt(session: AsyncSession, book: Book, statements: str) -> None:
     values = {
         "noon": NOON_US,
+        "day": NOON_US - NOON_US % DAY_US,
         "month": month_span("2026-10")[0],
         "tenant": repr(book.ids["tenant_id"]),
         "id_1": repr(book.records[1].request_id),
@@ -434,15 +462,18 @@ async def test_the_repairs_in_the_docs_repair(book: Book) -> None:
     assert told is not None
     statements = [part.strip() for part in re.sub(r"--.*", "", told[1]).split(";")]
     repairs = [part for part in statements if part not in ("", "BEGIN", "COMMIT") and "limit_..." not in part]
-    assert len(repairs) == 5
+    assert len(repairs) == 9
+    day_us = NOON_US - NOON_US % DAY_US
     async with book.database.write() as session:
         await session.execute(text(f"UPDATE usage_hour SET calls = calls + 1 WHERE hour_us = {NOON_US}"))
         await session.execute(text("UPDATE limit_balance SET leased = leased + 1"))
+        await session.execute(text(f"DELETE FROM usage_day WHERE day_us = {day_us} AND model = 'tiny'"))
+        await session.execute(text(f"UPDATE project_day SET calls = calls + 1 WHERE day_us = {day_us}"))
     findings = await book.verify()
-    assert {check for check in Check if findings[check].faults} == {Check.ROLLUPS, Check.LEASES}
+    assert {check for check in Check if findings[check].faults} == {Check.ROLLUPS, Check.DAYS, Check.LEASES}
     async with book.database.write() as session:
         for repair in repairs:
-            await session.execute(text(repair.replace(":hour", str(NOON_US))))
+            await session.execute(text(repair.replace(":hour", str(NOON_US)).replace(":day", str(day_us))))
     assert (await book.verify()).is_clean
 
 
