@@ -2,7 +2,7 @@
 # PYTHON=/path/to/python chooses the interpreter; ARGS="..." goes to the command that is run.
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check bench bench-peers bench-edges profile race outage chaos capture test-vllm clean
+.PHONY: help up test check bench bench-peers bench-edges bench-reports profile race outage chaos capture test-vllm clean
 
 VENV := .venv
 TESTS_AT_ONCE := 3
@@ -39,6 +39,9 @@ bench-peers: $(VENV)/.dev ## Install the peers that can be had here, for make be
 
 bench-edges: $(VENV)/.dev ## The figures outside that table: streams, posting, prompts, keys, workers, floors (half an hour)
 	@$(VENV)/bin/python -m bench.edges $(ARGS)
+
+bench-reports: $(VENV)/.dev ## Usage and costs over ten million calls: every grouping, and whether all tie (half an hour)
+	@$(VENV)/bin/python -m bench.reports $(ARGS)
 
 profile: $(VENV)/.dev ## Where the time goes: a table and a flame graph of one phase
 	@$(VENV)/bin/python -m bench.profile $(ARGS)

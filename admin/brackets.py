@@ -1,6 +1,6 @@
 """Arrays in a query, however a client writes them: `ids[]=a&ids[]=b` is read as `ids=a&ids=b`.
 
-OpenAI's own clients write brackets, its documentation shows both. Pure, but for the route.
+OpenAI's own clients write brackets, its documentation shows both.
 """
 
 import re

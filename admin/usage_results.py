@@ -1,4 +1,4 @@
-"""Groups of the book as results of OpenAI's usage and costs. Pure.
+"""Groups of the book as results of OpenAI's usage and costs; no I/O.
 
 A dimension that is not grouped by is null. metergate has no batch jobs and no service tiers: grouped by, the
 first is false and the second null.

@@ -12,6 +12,7 @@ from typing import Any
 from sqlalchemy import text
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from admin.api.organization_usage import EMPTY
 from ledger import (
     admin_keys,
     invites,
@@ -85,6 +86,10 @@ WAYS: dict[tuple[str, str], Way] = {
     ),
     ("POST", "/v1/organization/projects/{project_id}/users/{user_id}"): Way({"role": "owner"}),
     ("POST", "/admin/v1/users/{user_id}/password-resets"): Way(status=201),
+    ("GET", "/v1/organization/costs"): Way(query={"start_time": "1793491200"}),
+} | {
+    ("GET", f"/v1/organization/usage/{product}"): Way(query={"start_time": "1793491200"})
+    for product in ("completions", "embeddings", *EMPTY)
 }
 
 
