@@ -324,6 +324,11 @@ class Connection(asyncio.Protocol):
             self._sent, self._sent_at = sent, now
         return now - self._sent_at > UNREAD_SECONDS
 
+    @property
+    def moved(self) -> tuple[float, float, int]:
+        """What changes whenever anything comes, is answered or is taken."""
+        return self.last_data, self._answered_at, self._sent
+
     # Within.
 
     def _is_known(self, known: KnownHead, data: bytes) -> bool:

@@ -14,7 +14,7 @@ import asyncio
 import logging
 import signal
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from types import FrameType
 from typing import Any, Final, cast
 
@@ -119,13 +119,25 @@ class Server(uvicorn.Server):
         await self._cut()
 
     async def _sweep(self) -> None:
-        loop = asyncio.get_running_loop()
+        before: dict[Connection, object] = {}
         while True:
             await asyncio.sleep(STALL_SECONDS / 6)
-            now = loop.time()
-            for connection in list(self.server_state.connections):
-                protocol = cast(Connection, connection)
-                if protocol.is_stalled(now) or protocol.is_spent(now):
-                    protocol.transport.close()
-                elif protocol.is_unread(now):
-                    protocol.transport.abort()
+            before = self.sweep(asyncio.get_running_loop().time(), before)
+
+    def sweep(self, now: float, before: Mapping[Connection, object]) -> dict[Connection, object]:
+        """Ends connections that are overdue, where the sweep before found them so: what came while this
+        process stood still is read first. Returns what the next is to be told.
+        """
+        found: dict[Connection, object] = {}
+        for connection in cast(list[Connection], list(self.server_state.connections)):
+            is_unread = connection.is_unread(now)
+            if not (is_unread or connection.is_stalled(now) or connection.is_spent(now)):
+                continue
+            found[connection] = connection.moved
+            if before.get(connection) != connection.moved:
+                continue
+            if is_unread:
+                connection.transport.abort()
+            else:
+                connection.transport.close()
+        return found

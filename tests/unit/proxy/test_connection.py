@@ -12,6 +12,7 @@ from proxy.connection import KEEP_ALIVE_SECONDS, STALL_SECONDS, UNREAD_SECONDS, 
 from proxy.eager import Bell
 from proxy.errors import ApiError, ClientGone
 from proxy.request import Request
+from proxy.server import Server
 
 REQUEST = b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 2\r\n\r\n{}"
 Plane = Callable[[Request], Awaitable[None]]
@@ -325,3 +326,30 @@ async def test_the_date_is_of_now() -> None:
             connection._state.default_headers = [(b"date", day)]
             writer.write(REQUEST)
             assert f"\r\ndate: {day.decode()}\r\n" in (await answer(reader))[0]
+
+
+async def test_what_came_while_the_process_stood_still_is_read_before_anybody_is_cut_off() -> None:
+    """A client whose bytes wait in the socket of a worker without a processor, taken for one that is silent."""
+
+    async def stop() -> None: ...
+
+    async with connected() as (connection, reader, writer):
+        server = Server(echo, drain_seconds=1, on_stop=lambda: None, cut=stop)
+        server.server_state.connections = {connection}  # type: ignore[assignment]
+        writer.write(REQUEST[:-1])
+        while connection.request is None:
+            await asyncio.sleep(0)
+        late = connection.last_data + STALL_SECONDS + 1
+        found = server.sweep(late, {})
+        assert connection in found and not connection.is_gone()
+        before = connection.last_data
+        writer.write(REQUEST[-1:])
+        assert (await answer(reader))[1] == b"/ {}" and connection.last_data > before
+        writer.write(REQUEST[:-1])
+        while connection.request.is_answered:
+            await asyncio.sleep(0)
+        later = connection.last_data + STALL_SECONDS + 1
+        found = server.sweep(later, found)
+        assert connection in found and not connection.is_gone()  # another stall than the one before
+        server.sweep(later + 1, found)
+        assert connection.is_gone()
