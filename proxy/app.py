@@ -23,6 +23,7 @@ from proxy.backends import Backends
 from proxy.call import read_call
 from proxy.endpoints import ENDPOINTS, Endpoint
 from proxy.fields import Limits
+from proxy.forwarding import Forwarding
 from proxy.key_page import KeyPage
 from proxy.metrics import Metrics
 from proxy.relay import Relay
@@ -53,6 +54,7 @@ class DataPlane:
         limits: Limits,
         max_body_bytes: int,
         max_header_bytes: int,
+        forwarding: Forwarding,
         salt_of: Callable[[str], str | None],
         now_us: Callable[[], int],
     ) -> None:
@@ -67,6 +69,7 @@ class DataPlane:
         self._limits = limits
         self._max_body_bytes = max_body_bytes
         self._max_header_bytes = max_header_bytes
+        self._forwarding = forwarding
         self._salt_of = salt_of
         self._now_us = now_us
 
@@ -82,6 +85,8 @@ class DataPlane:
                 raise errors.HeadTooLarge("The headers of your request are too large.")
             if endpoint is not None:
                 await self._call(endpoint, request, answer)
+            elif self._forwarding.takes(head.path):
+                status = await self._forwarding.carry(request)
             else:
                 await self._page(request, answer)
         except errors.ApiError as error:

@@ -8,6 +8,7 @@ It must not know the control plane.
 from enum import StrEnum
 
 from ledger.client_settings import ClientSettings
+from ledger.engine_settings import base_url
 from ledger.setting import setting
 
 
@@ -26,6 +27,15 @@ class ProxySettings(ClientSettings):
         default=8080, ge=0, le=65535, description="Port of the data plane; 0 takes any free one."
     )
     workers: int = setting(default=1, ge=1, le=256, description="Worker processes of the data plane.")
+
+    forward_admin_url: str = setting(
+        default="",
+        check=lambda url: base_url(url) if url else url,
+        description=(
+            "Base URL of the control plane, such as `http://127.0.0.1:8081`: the data plane's port then "
+            "answers `/v1/organization/...`, too, by passing it on. Not unless set."
+        ),
+    )
 
     max_body_bytes: int = setting(default=16 << 20, ge=1, description="Largest request body.")
     max_header_bytes: int = setting(

@@ -212,6 +212,7 @@ class Connection(asyncio.Protocol):
                 _path_of(self._target),
                 self._headers,
                 headers.secret_in(self._headers),
+                self._target,
             ),
             self._client_host,
             is_last=self._is_last or is_http_1_0 or not parser.should_keep_alive(),

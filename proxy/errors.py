@@ -264,6 +264,14 @@ class LedgerUnavailable(ApiError):
     retry_after_ms = 1000
 
 
+class ControlPlaneUnavailable(ApiError):
+    """The control plane, which this path is passed on to, does not answer."""
+
+    status = 503
+    code = "control_plane_unavailable"
+    retry_after_ms = 1000
+
+
 class Stopping(ApiError):
     """This process is shutting down."""
 

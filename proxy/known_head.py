@@ -25,13 +25,15 @@ _HEAD_BYTES_MAX: Final = 4096
 class Head:
     """What a head says, once and for all requests that have it.
 
-    `headers`: names in lower case. `secret`: the API key that came with it.
+    `headers`: names in lower case. `secret`: the API key that came with it. `target`: what `path` was read
+    from, as it came, with its query.
     """
 
     method: str
     path: str
     headers: Headers = field(repr=False)
     secret: bytes | None = field(repr=False)
+    target: bytes = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,6 +35,7 @@ from proxy.client_address import TrustedProxies
 from proxy.config import ProxySettings, UnpricedModels
 from proxy.fields import Limits as FieldLimits
 from proxy.flight import FlightRecorder
+from proxy.forwarding import Forwarding
 from proxy.key_page import KeyPage
 from proxy.leasing import LeaseDesk
 from proxy.ledger_gauge import LedgerGauge
@@ -109,6 +110,7 @@ async def serve(settings: ProxySettings, worker: int, listener: socket.socket) -
         is_priced=priced.is_priced,
         refuse_unpriced=settings.unpriced_models is UnpricedModels.REFUSE,
     )
+    forwarding = Forwarding(settings.forward_admin_url)
     app = DataPlane(
         authenticator=authenticator,
         access=Access(TrustedProxies.parse(settings.trusted_proxies)),
@@ -126,6 +128,7 @@ async def serve(settings: ProxySettings, worker: int, listener: socket.socket) -
         limits=FieldLimits(settings.max_choices, settings.max_prompts, frozenset(settings.extra_fields)),
         max_body_bytes=settings.max_body_bytes,
         max_header_bytes=settings.max_header_bytes,
+        forwarding=forwarding,
         salt_of=cache_salts(secret, isolate=settings.isolate_prefix_cache),
         now_us=now_us,
     )
@@ -159,6 +162,7 @@ async def serve(settings: ProxySettings, worker: int, listener: socket.socket) -
         await authenticator.stop()
         await desk.stop()
         await backends.stop()
+        await forwarding.close()
         settled.close()
         await database.close()
 

@@ -19,7 +19,6 @@ from typing import Any
 
 import httpx
 import msgspec
-from pydantic import SecretStr
 
 from ledger import admin_keys
 from ledger.database import Database

@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import Final
 
 import asyncpg
-from pydantic import SecretStr
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ledger import prices, tenancy
@@ -25,6 +24,7 @@ from ledger.money import Rates
 from ledger.partitions import ensure_partitions
 from ledger.periods import DAY_US, HOUR_US, month_span
 from ledger.secret_key import pepper
+from ledger.setting import Secret
 from ledger.settings import LedgerSettings
 
 TENANTS: Final = 20
@@ -33,7 +33,7 @@ KEYS: Final = 2_000
 PROJECTS_OF_OTHERS: Final = 2
 KEYS_OF_OTHERS: Final = 20
 MODELS: Final = 12
-SECRET: Final = SecretStr("no key of this book opens anything")
+SECRET: Final = Secret("no key of this book opens anything")
 DAYS: Final = 60
 MONTH: Final = "2026-10"
 """The month that reports ask for: the last of the days are its."""

@@ -329,7 +329,7 @@ async def test_the_date_is_of_now() -> None:
 
 
 async def test_what_came_while_the_process_stood_still_is_read_before_anybody_is_cut_off() -> None:
-    """A client whose bytes wait in the socket of a worker without a processor, taken for one that is silent."""
+    """A client whose bytes wait in the socket of a worker without a processor, taken for a silent one."""
 
     async def stop() -> None: ...
 
