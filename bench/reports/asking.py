@@ -69,7 +69,7 @@ def _counted(result: dict[str, Any]) -> dict[str, int]:
     }
 
 
-async def make_key(url: str, secret_key: SecretStr, tenant_id: str) -> str:
+async def make_key(url: str, secret_key: Secret, tenant_id: str) -> str:
     """A new admin key that reads a tenant's reports."""
     database = Database(url)
     try:
@@ -84,7 +84,7 @@ async def make_key(url: str, secret_key: SecretStr, tenant_id: str) -> str:
 
 
 @contextmanager
-def control_plane(url: str, data: Path, secret_key: SecretStr) -> Iterator[str]:
+def control_plane(url: str, data: Path, secret_key: Secret) -> Iterator[str]:
     """The address of a control plane on this ledger, which is a process of its own."""
     environ = {
         "METERGATE_DATABASE_URL": url,
