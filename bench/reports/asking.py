@@ -23,6 +23,7 @@ import msgspec
 from ledger import admin_keys
 from ledger.database import Database
 from ledger.roles import Role
+from ledger.setting import Secret
 from ledger.settings import LedgerSettings, pepper
 
 _LIMIT_S = 60.0

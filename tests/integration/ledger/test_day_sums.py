@@ -71,7 +71,7 @@ async def test_the_migration_fills_days_from_rows(database: Database) -> None:
     await fill(database)
     before = await sums(database)
     assert len(before) > 20
-    await database.downgrade("0008")
+    await database.downgrade("0009")
     await database.upgrade()
     assert await sums(database) == before
     async with database.read() as session:
@@ -87,13 +87,13 @@ async def test_a_detached_month_is_filled_from_its_hours(
     try:
         await fill(database)
         before = await sums(database)
-        await database.downgrade("0008")
+        await database.downgrade("0009")
         async with database.write() as session:
             await session.execute(text("DELETE FROM usage WHERE started_us < :noon"), {"noon": NOON_US})
         await database.upgrade()
         assert await sums(database) == before
         assert not caplog.records
-        await database.downgrade("0008")
+        await database.downgrade("0009")
         async with database.write() as session:
             await session.execute(text("UPDATE usage_hour SET amount_picos = 1 WHERE model = 'tiny'"))
             await session.execute(text("DELETE FROM usage"))
