@@ -18,18 +18,25 @@ from swagger_ui_bundle import swagger_ui_path
 
 from admin import errors
 from admin.api import (
+    admin_api_keys,
     admin_keys,
     audit_logs,
     keys,
     limits,
+    model_permissions,
     organization,
     organization_invites,
     organization_roles,
     organization_usage,
     organization_users,
     prices,
+    project_api_keys,
     project_users,
+    rate_limits,
+    service_accounts,
     session,
+    spend_alerts,
+    spend_limits,
     tenants,
     usage,
 )
@@ -42,6 +49,24 @@ from ledger.errors import DatabaseFault
 
 TITLE = "metergate control plane"
 
+ORGANIZATION = (
+    organization,
+    admin_api_keys,
+    service_accounts,
+    project_api_keys,
+    rate_limits,
+    model_permissions,
+    spend_limits,
+    spend_alerts,
+    organization_users,
+    organization_invites,
+    organization_roles,
+    project_users,
+    audit_logs,
+    organization_usage,
+)
+"""OpenAI's Administration API, a module for each resource."""
+
 
 def create_app(settings: AdminSettings) -> FastAPI:
     """The app; it connects to the ledger on first use."""
@@ -53,6 +78,8 @@ def create_app(settings: AdminSettings) -> FastAPI:
         try:
             yield
         finally:
+            await plane.last_use.close()
+            await plane.served.close()
             await plane.database.close()
 
     app = FastAPI(title=TITLE, version=_version(), lifespan=lifespan, docs_url=None, redoc_url=None)
@@ -61,18 +88,9 @@ def create_app(settings: AdminSettings) -> FastAPI:
     native = (tenants, keys, admin_keys, limits, prices, usage, session)
     for router in (module.router for module in native):
         app.include_router(router, prefix="/admin/v1", responses=ERRORS)
-    openais = (
-        organization,
-        organization_users,
-        organization_invites,
-        organization_roles,
-        project_users,
-        audit_logs,
-        organization_usage,
-    )
-    for router in (module.router for module in openais):
+    for module in ORGANIZATION:
         app.include_router(
-            router,
+            module.router,
             prefix="/v1/organization",
             responses=ERRORS,
             generate_unique_id_function=lambda route: f"organization_{route.name}",

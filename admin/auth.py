@@ -14,7 +14,9 @@ from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from admin.config import AdminSettings
 from admin.cookies import SecureCookies
 from admin.errors import Unauthenticated
+from admin.last_use import LastUse
 from admin.letters import Letters, NoLetters
+from admin.served_models import ServedModels
 from ledger import admin_keys, keys
 from ledger.database import Database
 from ledger.logins import Door
@@ -33,6 +35,12 @@ class Plane:
     door: Door
     secure_cookies: SecureCookies
     letters: Letters
+    served: ServedModels
+    last_use: LastUse
+    has_mail: bool
+    """Whether there is a server to hand mail to."""
+    private_webhooks: bool
+    """Whether webhooks may be anywhere, and without TLS."""
 
     def now_us(self) -> int:
         """The control plane's clock."""
@@ -50,7 +58,18 @@ def make_plane(settings: AdminSettings) -> Plane:
     database = Database(settings.database_url, pool_size=settings.database_pool_size)
     secret = pepper(settings)
     door = Door(database, secret, Passwords(settings.password_memory_mib), settings.session_terms())
-    return Plane(database, secret, settings.currency, door, settings.secure_cookies, NoLetters())
+    return Plane(
+        database,
+        secret,
+        settings.currency,
+        door,
+        settings.secure_cookies,
+        NoLetters(),
+        ServedModels(settings),
+        LastUse(database),
+        has_mail=settings.smtp_url is not None,
+        private_webhooks=settings.webhook_private_addresses,
+    )
 
 
 Here = Annotated[Plane, Depends(plane_of)]
@@ -79,4 +98,5 @@ async def admin_key(plane: Plane, credentials: HTTPAuthorizationCredentials | No
         found = await admin_keys.find_admin_key(session, digest, plane.now_us())
     if found is None:
         raise Unauthenticated("Incorrect admin key provided.")
+    plane.last_use.note(found, plane.now_us())
     return found

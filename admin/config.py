@@ -5,10 +5,25 @@ Rules as in the data plane's: a unit in the name, a default that is safe on loop
 docs/configuration.md is made. It must not know the data plane.
 """
 
+from admin.alerts.smtp_server import SmtpServer, is_sender
 from admin.cookies import SecureCookies
 from ledger.client_settings import ClientSettings
+from ledger.errors import SettingsRefused
 from ledger.session_terms import SessionTerms
-from ledger.setting import setting
+from ledger.setting import Secret, setting
+
+
+def _read_once(url: Secret) -> Secret:
+    """Read here once; the message holds nothing of it."""
+    SmtpServer.parse(url.get_secret_value())
+    return url
+
+
+def _one_address(text: str) -> str:
+    """One address, with a name or without; none."""
+    if text and not is_sender(text):
+        raise ValueError("is an address such as alerts@example.com")
+    return text
 
 
 class AdminSettings(ClientSettings):
@@ -55,6 +70,47 @@ class AdminSettings(ClientSettings):
             " checked at a time. Passwords are hashed anew with another value when their users log in."
         ),
     )
+
+    alert_seconds: float = setting(
+        default=30.0,
+        ge=0,
+        le=3600,
+        description=(
+            "How often the background worker looks whether an alert on spend has to go off, and sends what "
+            "is on its way out; 0: never."
+        ),
+    )
+    smtp_url: Secret | None = setting(
+        default=None,
+        check=_read_once,
+        description=(
+            "The server that mail is handed to: `smtp://user:password@host:587` (STARTTLS where it is "
+            "offered) or `smtps://...:465`. Without one no alert takes a mail address."
+        ),
+    )
+    smtp_from: str = setting(
+        default="",
+        check=_one_address,
+        description="Who mail is from: `alerts@example.com` or `Alerts <alerts@example.com>`.",
+    )
+    webhook_private_addresses: bool = setting(
+        default=False,
+        description=(
+            "Let webhooks be called over plain http and at loopback, private and link-local addresses. Only "
+            "where every tenant may reach what metergate reaches."
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        """Mail needs both of its settings."""
+        super().__post_init__()
+        if self.smtp_url is not None and not self.smtp_from:
+            raise SettingsRefused(["METERGATE_SMTP_URL is set: set METERGATE_SMTP_FROM, too"])
+
+    @property
+    def smtp(self) -> SmtpServer | None:
+        """Where mail is handed in."""
+        return None if self.smtp_url is None else SmtpServer.parse(self.smtp_url.get_secret_value())
 
     def session_terms(self) -> SessionTerms:
         """How long sessions last."""

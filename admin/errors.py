@@ -115,7 +115,7 @@ async def _ledger(_: Request, fault: Exception) -> JSONResponse:
         case AlreadyExists():
             return answer(409, str(fault), code="already_exists")
         case Refused():
-            return answer(400, str(fault), code="refused")
+            return answer(400, str(fault), param=fault.param, code="refused")
         case DatabaseUnavailable() | PostingLate():
             _log.warning("%s", fault)
             return answer(

@@ -38,6 +38,7 @@ class LimitView(Resource):
     max: Size
     burst: Annotated[int | None, Field(description="By the minute: what may pass at once after a pause")]
     soft: Annotated[bool, Field(description="Nothing is refused; that it was reached is kept")]
+    by_tenant: Annotated[bool, Field(description="The tenant has told it itself, beside the operator's")]
     currency: Annotated[str | None, Field(examples=["USD"], description="Of spend")]
 
     @classmethod
@@ -99,5 +100,6 @@ def _fields(limit: Limit, currency: str) -> dict[str, Any]:
         "max": shown_amount(limit.kind, limit.max_value),
         "burst": limit.rate.burst if limit.nature is LimitNature.RATE else None,
         "soft": limit.soft,
+        "by_tenant": limit.by_tenant,
         "currency": currency if limit.kind is LimitKind.SPEND else None,
     }

@@ -2,7 +2,8 @@
 
 FastAPI writes 3.1; the Swagger UI that ships as a wheel reads 3.0, and so do many generators. What FastAPI
 uses of 3.1 has an exact twin in 3.0: `anyOf` with null is `nullable`, `examples` of a schema is `example`,
-`const` is an `enum` of one, and exclusive bounds are flags.
+`const` is an `enum` of one, what is null alone is a text that may be nothing but null, and exclusive bounds
+are flags.
 """
 
 from typing import Any
@@ -32,6 +33,8 @@ def _convert(node: Any) -> Any:
         else:
             node["allOf" if len(rest) == 1 else "anyOf"] = rest
         node["nullable"] = True
+    if node.get("type") == "null" and len(node) > 1:
+        node |= {"type": "string", "nullable": True, "enum": [None]}
     if "const" in node and not isinstance(node["const"], dict):
         node["enum"] = [node.pop("const")]
     if isinstance(node.get("examples"), list):

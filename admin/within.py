@@ -77,3 +77,21 @@ def hold_to_bounds(actor: Actor, permission: Permission, project_id: str | None)
     if actor.is_bounded_by(project_id):
         whose = "the tenant" if project_id is None else f"project {project_id}"
         raise Denied(permission, f"on {whose} itself")
+
+
+async def project_in(
+    session: AsyncSession, actor: Actor, project_id: str, organization: str | None
+) -> Project:
+    """The project of a request under /v1/organization; one of another organization than the header names is
+    as good as none. Raises NotFound.
+    """
+    project = await project_of(session, actor, project_id)
+    if organization is not None and project.tenant_id != organization:
+        raise NotFound("project", project_id)
+    return project
+
+
+def hold_to_whole_tenant(actor: Actor, permission: Permission) -> None:
+    """For what is a tenant's and no project's. Raises Denied for who is limited to a project."""
+    if actor.project_id is not None:
+        raise Denied(permission, "on the whole tenant")

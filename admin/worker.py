@@ -16,13 +16,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from admin.config import AdminSettings
-from ledger import day_sums, lifeline, past_windows, ways_in
+from ledger import day_sums, lifeline, outbox, past_windows, ways_in
 from ledger.database import Database
 from ledger.errors import LedgerError
 from ledger.partitions import ensure_partitions
-from ledger.settings import load
+from ledger.settings import load, pepper
 
 if TYPE_CHECKING:
+    from admin.alerts.worker import AlertWorker
     from admin.reconciler import Reconciler
 
 SCHEMA_SECONDS = 60.0
@@ -39,6 +40,10 @@ DAY_SUMS_SECONDS = 3600.0
 """How often to look whether code from before the daily sums has posted something."""
 RECONCILED_AFTER_SECONDS = 5.0
 """When engines are asked first: what that takes is heavy to import, and no start waits for it."""
+OUTBOX_SECONDS = 3600.0
+"""How often notices that were sent long ago are cleared away."""
+ALERTS_AFTER_SECONDS = 5.0
+"""When alerts are looked for first: as above."""
 CONNECTIONS = 2
 
 _log = logging.getLogger("metergate.worker")
@@ -65,6 +70,7 @@ class BackgroundWorker:
         self._settings = settings
         self._now_us = now_us
         self._reconciler: Reconciler | None = None
+        self._alerts: AlertWorker | None = None
 
     async def run(self) -> None:
         """Runs every job soon, and then on its own clock."""
@@ -90,11 +96,21 @@ class BackgroundWorker:
                 self._reconciler = await asyncio.to_thread(self._make_reconciler, database)
             await self._reconciler.turn()
 
+        async def alert() -> None:
+            if self._alerts is None:
+                self._alerts = await asyncio.to_thread(self._make_alerts, database)
+            await self._alerts.turn()
+
+        async def clear_outbox() -> None:
+            async with database.write() as session:
+                await outbox.clear(session, self._now_us())
+
         jobs = [
             Job("the schema check", SCHEMA_SECONDS, database.check),
             Job("limits' windows long past", PAST_WINDOWS_SECONDS, clear_past_windows),
             Job("sessions and tokens that are over", WAYS_IN_SECONDS, clear_ways_in),
             Job("the daily sums", DAY_SUMS_SECONDS, tie_last_days),
+            Job("what was sent long ago", OUTBOX_SECONDS, clear_outbox),
         ]
         if not database.is_sqlite:
             jobs.append(Job("the monthly partitions", PARTITIONS_SECONDS, make_partitions))
@@ -103,6 +119,9 @@ class BackgroundWorker:
             _log.warning("no engine is set (METERGATE_ENGINES): the ledger is compared with none")
         elif every:
             jobs.append(Job("the reconciliation", every, reconcile, min(every, RECONCILED_AFTER_SECONDS)))
+        if self._settings.alert_seconds:
+            every = self._settings.alert_seconds
+            jobs.append(Job("the alerts on spend", every, alert, min(every, ALERTS_AFTER_SECONDS)))
         try:
             async with asyncio.TaskGroup() as group:
                 for job in jobs:
@@ -110,6 +129,8 @@ class BackgroundWorker:
         finally:
             if self._reconciler is not None:
                 await self._reconciler.close()
+            if self._alerts is not None:
+                await self._alerts.close()
             await database.close()
 
     def _make_reconciler(self, database: Database) -> "Reconciler":
@@ -118,6 +139,16 @@ class BackgroundWorker:
 
         sampler = Sampler(self._settings, self._now_us)
         return Reconciler(database, sampler, self._settings.engines, self._now_us)
+
+    def _make_alerts(self, database: Database) -> "AlertWorker":
+        from admin.alerts.webhooks import Webhooks  # noqa: PLC0415
+        from admin.alerts.worker import AlertWorker  # noqa: PLC0415
+
+        settings = self._settings
+        webhooks = Webhooks(may_be_private=settings.webhook_private_addresses)
+        return AlertWorker(
+            database, pepper(settings), webhooks, settings.smtp, settings.smtp_from, self._now_us
+        )
 
 
 async def _repeat(job: Job) -> None:

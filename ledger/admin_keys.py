@@ -10,7 +10,7 @@ their end are not counted on.
 """
 
 from sqlalchemy.ext.asyncio import AsyncSession
-from sqlmodel import col, select
+from sqlmodel import col, or_, select, update
 
 from ledger import audit, changes, keys, secret_check, tenancy
 from ledger.actors import PROGRAM, Actor
@@ -90,6 +90,15 @@ async def find_admin_key(session: AsyncSession, digest: bytes, now_us: int) -> A
     """The active, unexpired admin key with this digest, or None."""
     key = (await session.execute(select(AdminKey).where(col(AdminKey.digest) == digest))).scalar_one_or_none()
     return key if key is not None and _works(key, now_us) else None
+
+
+async def note_use(session: AsyncSession, key_id: str, now_us: int) -> None:
+    """The key was used at `now_us`, if not later."""
+    used = update(AdminKey).where(
+        col(AdminKey.id) == key_id,
+        or_(col(AdminKey.last_used_us).is_(None), col(AdminKey.last_used_us) < now_us),
+    )
+    await session.execute(used.values(last_used_us=now_us))
 
 
 async def revoke_admin_key(

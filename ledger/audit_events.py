@@ -37,6 +37,9 @@ class Event(StrEnum):
     ORGANIZATION_CREATED = "organization.created"
     LIMIT_UPDATED = "limit.updated"  # of every other kind
     LIMIT_DELETED = "limit.deleted"
+    SPEND_ALERT_CREATED = "spend_alert.created"
+    SPEND_ALERT_UPDATED = "spend_alert.updated"
+    SPEND_ALERT_DELETED = "spend_alert.deleted"
     PRICE_CREATED = "price.created"
     PASSWORD_CHANGED = "user.password_changed"  # noqa: S105 - the name of an event, like the next two
     PASSWORD_RESET_CREATED = "user.password_reset_created"  # noqa: S105
@@ -47,6 +50,9 @@ NEAREST: Final[Mapping[Event, Event]] = {
     Event.ORGANIZATION_CREATED: Event.ORGANIZATION_UPDATED,
     Event.LIMIT_UPDATED: Event.RATE_LIMIT_UPDATED,
     Event.LIMIT_DELETED: Event.RATE_LIMIT_DELETED,
+    Event.SPEND_ALERT_CREATED: Event.ORGANIZATION_UPDATED,
+    Event.SPEND_ALERT_UPDATED: Event.ORGANIZATION_UPDATED,
+    Event.SPEND_ALERT_DELETED: Event.ORGANIZATION_UPDATED,
     Event.PRICE_CREATED: Event.ORGANIZATION_UPDATED,
     Event.PASSWORD_CHANGED: Event.USER_UPDATED,
     Event.PASSWORD_RESET_CREATED: Event.USER_UPDATED,

@@ -11,16 +11,18 @@ from ledger.tables.base import Table
 from ledger.tables.limits import UsageLimit
 from ledger.tables.people import Invite, Membership, ProjectMembership, User
 from ledger.tables.prices import PriceVersion
+from ledger.tables.service_accounts import ServiceAccount
 from ledger.tables.tenancy import AdminKey, ApiKey, Project, Tenant
 
 SHOWN: Final[Mapping[type[Table], tuple[str, ...]]] = {
     Tenant: ("name", "state", "outage_policy"),
     Project: ("name", "state", "model_permissions"),
     ApiKey: ("name", "state", "redacted", "expires_us", "model_permissions", "scopes", "networks"),
+    ServiceAccount: ("name", "role"),
     AdminKey: ("name", "state", "redacted", "expires_us", "role", "tenant_id", "project_id"),
     UsageLimit: (
         "tenant_id", "project_id", "api_key_id", "model", "end_user", "kind", "window",
-        "max_value", "burst", "soft",
+        "max_value", "burst", "soft", "by_tenant",
     ),
     PriceVersion: (
         "model", "tenant_id", "currency", "input_micros_per_mtok", "cached_input_micros_per_mtok",

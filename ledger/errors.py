@@ -47,6 +47,11 @@ class AlreadyExists(LedgerError):
 class Refused(LedgerError):
     """An argument or a state does not allow it; the message says which."""
 
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        """`param`: the argument's name, as who gave it knows it."""
+        super().__init__(message)
+        self.param = param
+
 
 class Denied(LedgerError):
     """Who asks may not; the permission that is missing is named."""

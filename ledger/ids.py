@@ -20,7 +20,7 @@ _random = random.Random()  # noqa: S311
 
 Prefix = Literal[
     "org-", "proj_", "key_", "adminkey_", "svc_acct_", "user-", "price_", "limit_", "holder_", "audit_log-",
-    "invite-", "reset_", "session_", "device_",
+    "invite-", "reset_", "session_", "device_", "alert_", "msg_",
 ]  # fmt: skip
 
 

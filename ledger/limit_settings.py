@@ -33,11 +33,14 @@ REMOVED: Final = "limit.removed"
 
 @dataclass(frozen=True, slots=True)
 class LimitScope:
-    """Whose limit: exactly one of tenant, project and key."""
+    """Whose limit: exactly one of tenant, project and key. `by_tenant`: what a tenant has told itself, beside
+    what the operator has set on it; both hold.
+    """
 
     tenant_id: str | None = None
     project_id: str | None = None
     api_key_id: str | None = None
+    by_tenant: bool = False
 
 
 async def set_limit(
@@ -71,6 +74,7 @@ async def set_limit(
         col(UsageLimit.end_user).is_not_distinct_from(end_user),
         col(UsageLimit.kind) == kind,
         col(UsageLimit.window).is_not_distinct_from(window),
+        col(UsageLimit.by_tenant).is_(scope.by_tenant),
     )
     row = (await session.execute(query)).scalar_one_or_none()
     before: Facts | None = None
@@ -87,6 +91,7 @@ async def set_limit(
             max_value=max_value,
             burst=burst,
             soft=soft,
+            by_tenant=scope.by_tenant,
             created_us=now_us,
             changed_us=now_us,
         )
@@ -158,6 +163,28 @@ async def get_limit(session: AsyncSession, limit_id: str) -> Limit:
     return _limit(row)
 
 
+async def find_limit(
+    session: AsyncSession, scope: LimitScope, kind: LimitKind, window: LimitWindow, model: str | None = None
+) -> Limit | None:
+    """The hard limit for all end users that is set on exactly this tenant, project or key; None where there
+    is none. Raises NotFound for the scope.
+    """
+    tenant_id, project_id, api_key_id = await _ids(session, scope)
+    query = select(UsageLimit).where(
+        col(UsageLimit.tenant_id) == tenant_id,
+        col(UsageLimit.project_id).is_not_distinct_from(project_id),
+        col(UsageLimit.api_key_id).is_not_distinct_from(api_key_id),
+        col(UsageLimit.model).is_not_distinct_from(model),
+        col(UsageLimit.end_user).is_(None),
+        col(UsageLimit.kind) == kind,
+        col(UsageLimit.window) == window,
+        col(UsageLimit.soft).is_(False),
+        col(UsageLimit.by_tenant).is_(scope.by_tenant),
+    )
+    row = (await session.execute(query)).scalar_one_or_none()
+    return None if row is None else _limit(row)
+
+
 async def _ids(session: AsyncSession, scope: LimitScope) -> tuple[str, str | None, str | None]:
     """The tenant, project and key of a scope that there is."""
     given = [name for name in (scope.tenant_id, scope.project_id, scope.api_key_id) if name is not None]
@@ -226,6 +253,7 @@ def _limit(row: UsageLimit) -> Limit:
         row.max_value,
         row.burst,
         row.soft,
+        row.by_tenant,
     )
 
 

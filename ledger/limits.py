@@ -55,7 +55,7 @@ class Limit:
     """One limit. The narrowest id that is set is its scope; `model` and `end_user` narrow it further.
 
     `max_value`: in the kind's own unit. `burst`: of a rate, how many units may pass at once after a pause.
-    `soft`: nothing is refused, the event is kept.
+    `soft`: nothing is refused, the event is kept. `by_tenant`: the tenant has told it itself.
     """
 
     id: str
@@ -69,6 +69,7 @@ class Limit:
     max_value: int
     burst: int | None = None
     soft: bool = False
+    by_tenant: bool = False
 
     @property
     def nature(self) -> LimitNature:

@@ -125,9 +125,14 @@ def exponent(currency: str) -> int:
     return _EXPONENTS.get(currency.upper(), 2)
 
 
+def minor_unit_picos(currency: str) -> int:
+    """What the currency's smallest unit (a cent, a yen) is in picos."""
+    return int(10 ** (12 - exponent(currency)))
+
+
 def round_picos(picos: int, currency: str) -> int:
     """The one rounding: picos to the currency's smallest units (cents), half away from zero."""
-    divisor: int = 10 ** (12 - exponent(currency))
+    divisor = minor_unit_picos(currency)
     whole, rest = divmod(abs(picos), divisor)
     if 2 * rest >= divisor:
         whole += 1

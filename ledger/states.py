@@ -41,3 +41,11 @@ class UserState(StrEnum):
 
     ACTIVE = "active"
     DISABLED = "disabled"
+
+
+class ServiceAccountRole(StrEnum):
+    """A service account's part in its project, in OpenAI's words. Whose role is `none` has no keys."""
+
+    OWNER = "owner"
+    MEMBER = "member"
+    NONE = "none"

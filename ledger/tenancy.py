@@ -8,13 +8,14 @@ and says in whose name it changes something: `by`.
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
-from ledger import audit, changes, keys, secret_check
+from ledger import audit, changes, key_owners, keys, secret_check
 from ledger.actors import PROGRAM, Actor
 from ledger.audit import Facts, Subject
 from ledger.audit_events import Event
 from ledger.audit_facts import facts_of
 from ledger.errors import NotFound, Refused
 from ledger.ids import new_id
+from ledger.key_owners import KeyOwner
 from ledger.networks import Networks
 from ledger.permissions import KeyScopes, ModelPermissions
 from ledger.states import KeyState, OutagePolicy, ProjectState, TenantState
@@ -141,9 +142,22 @@ async def set_project_state(
         raise Refused(f"project {project_id} is archived, and stays archived")
     before = facts_of(project)
     project.state = state
+    if state == ProjectState.ARCHIVED:
+        project.archived_us = now_us
     await changes.append(session, f"project.{state}", project.id, now_us)
     event = Event.PROJECT_ARCHIVED if state == ProjectState.ARCHIVED else Event.PROJECT_UPDATED
     await _record(session, by, event, project, before, now_us)
+    return project
+
+
+async def rename_project(
+    session: AsyncSession, project_id: str, name: str, now_us: int, *, by: Actor = PROGRAM
+) -> Project:
+    """Call a project otherwise. Raises NotFound; Refused for the name, and for an archived project."""
+    project = await get_project(session, project_id)
+    if project.state == ProjectState.ARCHIVED:
+        raise Refused(f"project {project_id} is archived, and stays as it is")
+    await _restrict(session, project, "name", checked_name(name), "project.renamed", now_us, by)
     return project
 
 
@@ -173,12 +187,14 @@ async def create_api_key(
     scopes: KeyScopes | None = None,
     networks: Networks | None = None,
     by: Actor = PROGRAM,
+    owner: KeyOwner | None = None,
 ) -> tuple[ApiKey, str]:
     """A new key and its secret, which is shown once and kept nowhere.
 
     `model_permissions`, `scopes`, `networks`: which models and endpoints it may call, and from where; None is
-    all. Raises NotFound for the project, Refused for the name, for an archived project, and for a key born
-    expired; SecretChanged for another pepper than the first key's.
+    all. `owner`: whose it is; None is the project's own service account. Raises NotFound for the project,
+    Refused for the name, for an archived project, and for a key born expired; SecretChanged for another
+    pepper than the first key's.
     """
     await secret_check.hold_to(await session.connection(), pepper, now_us)
     project = await get_project(session, project_id)
@@ -186,12 +202,14 @@ async def create_api_key(
         raise Refused(f"project {project_id} is archived: it takes no new keys")
     if expires_us is not None and expires_us <= now_us:
         raise Refused("the key would be expired from the start")
+    name = checked_name(name)
+    owner = owner or await key_owners.own_account(session, project, now_us)
     secret = keys.mint(keys.API_PREFIX)
     key = ApiKey(
         id=new_id("key_"),
         project_id=project.id,
         tenant_id=project.tenant_id,
-        name=checked_name(name),
+        name=name,
         digest=keys.digest(pepper, secret),
         redacted=keys.redact(secret),
         state=KeyState.ACTIVE,
@@ -200,6 +218,8 @@ async def create_api_key(
         model_permissions=model_permissions,
         scopes=scopes,
         networks=networks,
+        service_account_id=owner.service_account_id,
+        user_id=owner.user_id,
     )
     session.add(key)
     await changes.append(session, "key.created", key.id, now_us)
@@ -329,5 +349,5 @@ def checked_name(name: str) -> str:
     """The name without what surrounds it. Raises Refused for an empty or overlong one."""
     name = name.strip()
     if not name or len(name) > NAME_CHARS_MAX or not name.isprintable():
-        raise Refused(f"a name has 1 to {NAME_CHARS_MAX} printable characters")
+        raise Refused(f"a name has 1 to {NAME_CHARS_MAX} printable characters", param="name")
     return name

@@ -1,5 +1,6 @@
 """The tables of the book, by noun. Only ledger/ writes SQL; importing this package makes all tables known."""
 
+from ledger.tables.alerts import Outbound, SpendAlert, SpendAlertFiring
 from ledger.tables.audit import AuditEvent, AuditHead
 from ledger.tables.base import Table
 from ledger.tables.changes import Change
@@ -16,6 +17,7 @@ from ledger.tables.people import (
 )
 from ledger.tables.prices import PriceVersion
 from ledger.tables.secret import SecretCheck
+from ledger.tables.service_accounts import ServiceAccount
 from ledger.tables.tenancy import AdminKey, ApiKey, Project, Tenant
 from ledger.tables.usage import ProjectDay, UsageDay, UsageHour, UsageRow
 
@@ -34,6 +36,7 @@ __all__ = [
     "LimitRate",
     "LoginRate",
     "Membership",
+    "Outbound",
     "PasswordReset",
     "PriceVersion",
     "Project",
@@ -41,6 +44,9 @@ __all__ = [
     "ProjectMembership",
     "ReconciliationPoint",
     "SecretCheck",
+    "ServiceAccount",
+    "SpendAlert",
+    "SpendAlertFiring",
     "Table",
     "Tenant",
     "UsageDay",

@@ -29,6 +29,7 @@ class UsageLimit(Table, table=True):
     max_value: int = Field(sa_type=Amount)
     burst: int | None = Field(default=None, sa_type=Amount)
     soft: bool = False
+    by_tenant: bool = False
     created_us: int = Field(sa_type=BigInteger)
     changed_us: int = Field(sa_type=BigInteger)
 

@@ -33,12 +33,14 @@ class Project(Table, table=True):
     state: ProjectState = Field(sa_type=StateText(ProjectState))
     created_us: int = Field(sa_type=BigInteger)
     model_permissions: ModelPermissions | None = Field(default=None, sa_type=JsonText(ModelPermissions))
+    archived_us: int | None = Field(default=None, sa_type=BigInteger)
 
 
 class ApiKey(Table, table=True):
     """A key of the data plane. The secret is not here: its digest is, and a redacted form for people.
 
-    `model_permissions`, `scopes`, `networks`: None lets every model, endpoint and address through.
+    `model_permissions`, `scopes`, `networks`: None lets every model, endpoint and address through. Its owner
+    is a service account of its project or a user, one of the two; the data plane does not ask.
     """
 
     __tablename__ = "api_key"
@@ -56,6 +58,8 @@ class ApiKey(Table, table=True):
     model_permissions: ModelPermissions | None = Field(default=None, sa_type=JsonText(ModelPermissions))
     scopes: KeyScopes | None = Field(default=None, sa_type=JsonText(KeyScopes))
     networks: Networks | None = Field(default=None, sa_type=JsonText(Networks))
+    service_account_id: str | None = Field(default=None, index=True)
+    user_id: str | None = Field(default=None, index=True)
 
 
 class AdminKey(Table, table=True):

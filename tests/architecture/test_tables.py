@@ -78,6 +78,7 @@ def test_columns_are_exact_and_wide_enough(table: str, column: Column[object]) -
             "choices_per_prompt",
             "in_flight",
             "position",
+            "tries",
         }
         assert column.name in narrow, f"{table}.{column.name} does not say its unit"
     if column.name == "digest":

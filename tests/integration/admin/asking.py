@@ -18,16 +18,23 @@ from ledger import (
     invites,
     limit_settings,
     memberships,
+    model_rates,
     project_memberships,
+    service_accounts,
+    spend_alerts,
+    spend_limits,
     tenancy,
     users,
 )
 from ledger.actors import PROGRAM
+from ledger.alert_channel import AlertChannel
 from ledger.database import Database
 from ledger.limit_settings import LimitScope
 from ledger.limits import LimitKind, LimitWindow
 from ledger.project_roles import ProjectGrants, ProjectRole
+from ledger.rate_limit_ids import id_of
 from ledger.roles import Role
+from ledger.spend_alerts import AlertScope
 from ledger.tables.people import User
 
 Ids = dict[str, str]
@@ -41,6 +48,11 @@ NOBODYS: Ids = {
     "user_id": "user-000000000000000000000000",
     "newcomer_email": "nobody@example.com",
     "invite_id": "invite-000000000000000000000000",
+    "api_key_id": "key_000000000000000000000000",
+    "service_account_id": "svc_acct_000000000000000000000000",
+    "rate_limit_id": "rl_none",
+    "alert_id": "alert_000000000000000000000000",
+    "project_alert_id": "alert_000000000000000000000000",
 }
 """Ids that name nothing, by the names that paths have for them."""
 
@@ -57,9 +69,17 @@ class Way:
     status: int = 200
     quiet: bool = False
     """It changes nothing here, so there is nothing in the audit log."""
+    is_tenants: bool = False
+    """It is about the whole tenant: who is limited to a project is refused, whatever the permission says."""
 
 
 PLAIN = Way()
+SPEND_LIMIT = {"threshold_amount": 700, "currency": "USD", "interval": "month"}
+SPEND_ALERT = {
+    **SPEND_LIMIT,
+    "notification_channel": {"type": "email", "recipients": [], "webhook_url": "https://a.example/"},
+}
+IN_PROJECT = "/v1/organization/projects/{project_id}"
 WAYS: dict[tuple[str, str], Way] = {
     ("POST", "/admin/v1/tenants"): Way({"name": "T"}, status=201),
     ("PATCH", "/admin/v1/tenants/{tenant_id}"): Way({"outage_policy": "fail_open"}),
@@ -87,6 +107,23 @@ WAYS: dict[tuple[str, str], Way] = {
     ("POST", "/v1/organization/projects/{project_id}/users/{user_id}"): Way({"role": "owner"}),
     ("POST", "/admin/v1/users/{user_id}/password-resets"): Way(status=201),
     ("GET", "/v1/organization/costs"): Way(query={"start_time": "1793491200"}),
+    ("POST", IN_PROJECT): Way({"name": "Q"}),
+    ("POST", "/v1/organization/admin_api_keys"): Way({"name": "K"}),
+    ("POST", f"{IN_PROJECT}/service_accounts"): Way({"name": "A"}),
+    ("POST", f"{IN_PROJECT}/service_accounts/{{service_account_id}}"): Way({"name": "B"}),
+    ("POST", f"{IN_PROJECT}/service_accounts/{{service_account_id}}/api_keys"): Way({}),
+    ("POST", f"{IN_PROJECT}/rate_limits/{{rate_limit_id}}"): Way({"max_tokens_per_1_minute": 7}),
+    ("POST", f"{IN_PROJECT}/model_permissions"): Way({"mode": "allow_list", "model_ids": ["m"]}),
+    ("DELETE", f"{IN_PROJECT}/model_permissions"): Way(quiet=True),
+    ("POST", f"{IN_PROJECT}/spend_limit"): Way(SPEND_LIMIT),
+    ("POST", f"{IN_PROJECT}/spend_alerts"): Way(SPEND_ALERT),
+    ("POST", f"{IN_PROJECT}/spend_alerts/{{project_alert_id}}"): Way(SPEND_ALERT),
+    ("GET", "/v1/organization/spend_limit"): Way(is_tenants=True),
+    ("POST", "/v1/organization/spend_limit"): Way(SPEND_LIMIT),
+    ("GET", "/v1/organization/spend_alerts"): Way(is_tenants=True),
+    ("POST", "/v1/organization/spend_alerts"): Way(SPEND_ALERT),
+    ("GET", "/v1/organization/spend_alerts/{alert_id}"): Way(is_tenants=True),
+    ("POST", "/v1/organization/spend_alerts/{alert_id}"): Way(SPEND_ALERT),
 } | {
     ("GET", f"/v1/organization/usage/{product}"): Way(query={"start_time": "1793491200"})
     for product in ("completions", "embeddings", *EMPTY)
@@ -181,6 +218,16 @@ async def _things(session: AsyncSession, pepper: bytes, tenant_id: str, name: st
         1,
         by=PROGRAM,
     )
+    account = await service_accounts.create(session, pepper, project.id, "Account", 1, with_key=True)
+    model = name.lower().replace(" ", "-")
+    await model_rates.change(session, project.id, model, {"tokens_per_minute": 5}, 1)
+    for scope in (LimitScope(project_id=project.id), LimitScope(tenant_id=tenant_id, by_tenant=True)):
+        await spend_limits.put(session, scope, 500, "USD", 1)
+    channel = AlertChannel((), webhook_url="https://a.example/")
+    alerts = [
+        await spend_alerts.create(session, AlertScope(tenant_id, project_id), 1, "USD", channel, 1)
+        for project_id in (None, project.id)
+    ]
     return {
         "user_id": user.id,
         "newcomer_email": newcomer.email,
@@ -190,6 +237,11 @@ async def _things(session: AsyncSession, pepper: bytes, tenant_id: str, name: st
         "key_id": key.id,
         "limit_id": limit.id,
         "admin_key_id": admin_key.id,
+        "api_key_id": key.id,
+        "service_account_id": account.account.id,
+        "rate_limit_id": id_of(model),
+        "alert_id": alerts[0].id,
+        "project_alert_id": alerts[1].id,
     }
 
 

@@ -78,10 +78,14 @@ async def faults(stage: Stage, route: Route, asker: Asker) -> AsyncIterator[str]
     """What is wrong with what this asker gets of this route."""
     world = stage.world
     answer = await stage.ask(route, asker, world.own)
-    if not allows(asker.role, route.permission, in_project=asker.is_limited):
+    may = allows(asker.role, route.permission, in_project=asker.is_limited)
+    missing = f" {route.permission}."
+    if may and route.way.is_tenants and asker.is_limited:
+        may, missing = False, f" {route.permission} on the whole tenant."
+    if not may:
         for refusal in (answer, await stage.ask(route, asker, world.others)):
             said = refusal.text
-            if refusal.status_code != 403 or f" {route.permission}." not in said:
+            if refusal.status_code != 403 or missing not in said:
                 yield f"{refusal.status_code} instead of 403 naming {route.permission}: {said}"
         return
     if answer.status_code != route.way.status:

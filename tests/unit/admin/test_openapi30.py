@@ -20,6 +20,10 @@ from admin.openapi30 import downgrade
             {"anyOf": [{"type": "string"}, {"type": "integer"}], "nullable": True},
         ),
         ({"const": "list"}, {"enum": ["list"]}),
+        (
+            {"type": "null", "title": "T"},
+            {"type": "string", "nullable": True, "enum": [None], "title": "T"},
+        ),
         ({"type": "string", "examples": ["a", "b"]}, {"type": "string", "example": "a"}),
         ({"exclusiveMinimum": 0}, {"minimum": 0, "exclusiveMinimum": True}),
         (

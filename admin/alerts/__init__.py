@@ -1,0 +1,1 @@
+"""Alerts on spend: looked for by the background worker, and brought to people by mail and webhook."""

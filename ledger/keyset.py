@@ -1,0 +1,80 @@
+"""Pages of a list: where one begins, and whether there is more behind it.
+
+A list is in the order of creation, the id telling apart what was made at one instant. A page begins after (or
+ends before) the object of an id, found by the index and never by counting, so that what is made or deleted
+meanwhile moves nothing. That object may be deleted by now: who deletes what a list shows, page by page, still
+sees all of it.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from sqlalchemy import ColumnElement, select, tuple_
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from ledger.errors import Refused
+
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, slots=True)
+class PageWish:
+    """Which part of a list: at most `limit` objects, after one, before one, or between two."""
+
+    limit: int
+    after: str | None = None
+    before: str | None = None
+    newest_first: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[R]):
+    """`has_more`: whether the list goes on, behind the page, or before it where only `before` was given."""
+
+    rows: list[R]
+    has_more: bool
+
+
+async def read_page(
+    session: AsyncSession,
+    table: type[R],
+    wish: PageWish,
+    scope: Sequence[ColumnElement[bool]],
+    shown: Sequence[ColumnElement[bool]] = (),
+) -> Page[R]:
+    """A page of the rows that are in `scope` and are `shown`. The table has `id` and `created_us`.
+
+    Raises Refused for an `after` or `before` that is not in `scope`.
+    """
+    columns: Any = table
+    key = tuple_(columns.created_us, columns.id)
+    query = select(table).where(*scope, *shown)
+    if wish.after is not None:
+        at = await _place(session, table, wish.after, scope, "after")
+        query = query.where(key < at if wish.newest_first else key > at)
+    if wish.before is not None:
+        at = await _place(session, table, wish.before, scope, "before")
+        query = query.where(key > at if wish.newest_first else key < at)
+    backwards = wish.before is not None and wish.after is None
+    if wish.newest_first != backwards:
+        query = query.order_by(columns.created_us.desc(), columns.id.desc())
+    else:
+        query = query.order_by(columns.created_us, columns.id)
+    rows = list((await session.execute(query.limit(wish.limit + 1))).scalars())
+    has_more = len(rows) > wish.limit
+    del rows[wish.limit :]
+    if backwards:
+        rows.reverse()
+    return Page(rows, has_more)
+
+
+async def _place(
+    session: AsyncSession, table: type[Any], subject_id: str, scope: Sequence[ColumnElement[bool]], param: str
+) -> Any:
+    """Where an object is in the list."""
+    query = select(table.created_us, table.id).where(table.id == subject_id, *scope)
+    found = (await session.execute(query)).one_or_none()
+    if found is None:
+        raise Refused(f"the list has no object with the id {subject_id[:200]!r}", param=param)
+    return tuple_(*found)
