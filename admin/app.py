@@ -78,6 +78,7 @@ def create_app(settings: AdminSettings) -> FastAPI:
         try:
             yield
         finally:
+            await plane.letters.close()
             await plane.last_use.close()
             await plane.served.close()
             await plane.database.close()

@@ -16,6 +16,7 @@ from admin.cookies import SecureCookies
 from admin.errors import Unauthenticated
 from admin.last_use import LastUse
 from admin.letters import Letters, NoLetters
+from admin.mailed_letters import MailedLetters
 from admin.served_models import ServedModels
 from ledger import admin_keys, keys
 from ledger.database import Database
@@ -64,7 +65,7 @@ def make_plane(settings: AdminSettings) -> Plane:
         settings.currency,
         door,
         settings.secure_cookies,
-        NoLetters(),
+        NoLetters() if settings.smtp is None else MailedLetters(settings.smtp, settings.smtp_from),
         ServedModels(settings),
         LastUse(database),
         has_mail=settings.smtp_url is not None,

@@ -13,11 +13,17 @@ class Letters(Protocol):
     async def send(self, to: str, subject: str, body: str) -> None:
         """Send a letter, or say in the log why not. Raises nothing."""
 
+    async def close(self) -> None:
+        """Let go of what sending takes."""
+
 
 class NoLetters:
     """No way to send is set up."""
 
     async def send(self, to: str, subject: str, body: str) -> None:
+        """Nothing."""
+
+    async def close(self) -> None:
         """Nothing."""
 
 
