@@ -203,7 +203,9 @@ async def test_the_address_is_the_clients_and_not_what_it_claims(
     sqlite_url: str, tmp_path: Path, trusted: str, peer: str, told: str
 ) -> None:
     """Guards against a log that has nginx's address for everybody, and one that believes anybody."""
-    settings = AdminSettings(database_url=sqlite_url, data_dir=tmp_path, trusted_proxies=trusted)  # type: ignore[arg-type]
+    settings = AdminSettings(
+        database_url=sqlite_url, data_dir=tmp_path, trusted_proxies=(trusted,) if trusted else ()
+    )
     config = configuration(settings)
     config.load()
     async with config.app.router.lifespan_context(config.app):  # type: ignore[union-attr]

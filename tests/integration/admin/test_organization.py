@@ -14,6 +14,7 @@ from jsonschema import Draft202012Validator
 from admin.config import AdminSettings
 from ledger import tenancy
 from ledger.ids import new_id
+from ledger.setting import Secret
 from ledger.states import ServiceAccountRole
 from ledger.tables.service_accounts import ServiceAccount
 from proxy.simulator import SimulatorConfig
@@ -25,7 +26,7 @@ from tests.integration.admin.planes import ServedPlane, served_plane
 
 PUBLISHED = json.loads((Path(__file__).parents[2] / "vectors/openai/administration.json").read_text())
 NEXT_VERSION = "3.54.0"
-SMTP = {"smtp_url": "smtp://127.0.0.1:1", "smtp_from": "alerts@example.com"}
+SMTP: dict[str, Any] = {"smtp_url": Secret("smtp://127.0.0.1:1"), "smtp_from": "alerts@example.com"}
 
 
 @pytest.fixture(scope="module")
@@ -36,14 +37,14 @@ def engine_url() -> Iterator[str]:
 
 @pytest.fixture
 async def plane(database_url: str, tmp_path: Path, engine_url: str) -> AsyncIterator[ServedPlane]:
-    settings = AdminSettings(database_url=database_url, data_dir=tmp_path, engines=engine_url, **SMTP)
+    settings = AdminSettings(database_url=database_url, data_dir=tmp_path, engines=(engine_url,), **SMTP)
     async with served_plane(settings) as served:
         yield served
 
 
 @pytest.fixture
 async def sqlite_plane(sqlite_url: str, tmp_path: Path, engine_url: str) -> AsyncIterator[ServedPlane]:
-    settings = AdminSettings(database_url=sqlite_url, data_dir=tmp_path, engines=engine_url, **SMTP)
+    settings = AdminSettings(database_url=sqlite_url, data_dir=tmp_path, engines=(engine_url,), **SMTP)
     async with served_plane(settings) as served:
         yield served
 
