@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ledger.networks import NETWORKS_MAX, Networks
 from ledger.permissions import PATTERNS_MAX, KeyScopes, ModelPermissions, PermissionMode, Scope
+from ledger.tags import TAGS_MAX
 
 ModelPattern = Annotated[str, Field(examples=["meta-llama/*"])]
 Scopes = Annotated[
@@ -22,6 +23,15 @@ Cidrs = Annotated[
         max_length=NETWORKS_MAX,
         examples=[["192.0.2.0/24", "2001:db8::/32"]],
         description="Addresses and networks that the key may be used from; null or none: everywhere",
+    ),
+]
+
+TagMap = Annotated[
+    dict[str, str],
+    Field(
+        max_length=TAGS_MAX,
+        examples=[{"team": "search"}],
+        description="For people: names of up to 64 characters, with values of up to 512",
     ),
 ]
 

@@ -11,14 +11,14 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from admin.restrictions import Cidrs, ModelList, Scopes
+from admin.restrictions import Cidrs, ModelList, Scopes, TagMap
 from admin.times import format_instant
 from ledger.money import format_micros, format_picos
 from ledger.reports import UsageTotal
 from ledger.roles import Role
 from ledger.states import KeyState, OutagePolicy, ProjectState, TenantState
 from ledger.tables.prices import PriceVersion
-from ledger.tables.tenancy import AdminKey, ApiKey, Project, Tenant
+from ledger.tables.tenancy import AdminKey, ApiKey, ApiKeySecret, Project, Tenant
 
 Instant = Annotated[str, Field(examples=["2026-11-22T18:00:00Z"], description="ISO 8601, UTC")]
 Price = Annotated[str, Field(examples=["0.15"], description="Units of currency per million tokens, decimal")]
@@ -87,8 +87,31 @@ class ProjectView(Resource):
         )
 
 
+class SecretView(Resource):
+    """One of the secrets that a key works with, without itself."""
+
+    redacted: str
+    created_at: Instant
+    expires_at: Annotated[
+        Instant | None, Field(description="When the grace of its rotation ends; null: it has no successor")
+    ]
+    last_used_at: Annotated[
+        Instant | None, Field(description="Of a call that was let in, also one that a limit refused")
+    ]
+
+    @classmethod
+    def of(cls, secret: ApiKeySecret) -> Self:
+        """The view of a row."""
+        return cls(
+            redacted=secret.redacted,
+            created_at=format_instant(secret.created_us),
+            expires_at=None if secret.expires_us is None else format_instant(secret.expires_us),
+            last_used_at=None if secret.last_used_us is None else format_instant(secret.last_used_us),
+        )
+
+
 class KeyView(Resource):
-    """An API key, without its secret."""
+    """An API key, without its secrets; `redacted` is of the newest of them."""
 
     id: str
     project_id: str
@@ -102,25 +125,29 @@ class KeyView(Resource):
     model_permissions: ModelList | None
     scopes: Scopes
     cidrs: Cidrs
+    tags: TagMap
+    service_account_id: Annotated[str | None, Field(description="Whose it is, unless it is a user's")]
+    user_id: Annotated[str | None, Field(description="Whose it is, unless it is a service account's")]
+    secrets: Annotated[list[SecretView], Field(description="The newest first; two during a rotation")]
 
     @classmethod
-    def of(cls, key: ApiKey) -> Self:
-        """The view of a row."""
-        return cls(**_key_fields(key))
+    def of(cls, key: ApiKey, secrets: Sequence[ApiKeySecret]) -> Self:
+        """The view of a row and its secrets: admin/key_views.py finds them."""
+        return cls(**_key_fields(key, secrets))
 
 
 class NewKey(KeyView):
-    """A key just made: `key` is the secret, shown this once and kept nowhere."""
+    """A key just made, or just rotated: `key` is the secret, shown this once and kept nowhere."""
 
     key: str
 
     @classmethod
-    def made(cls, key: ApiKey, secret: str) -> Self:
-        """The view of a row and its secret."""
-        return cls(key=secret, **_key_fields(key))
+    def made(cls, key: ApiKey, secrets: Sequence[ApiKeySecret], secret: str) -> Self:
+        """The view of a row and its secrets, with the newest of them itself."""
+        return cls(key=secret, **_key_fields(key, secrets))
 
 
-def _key_fields(key: ApiKey) -> dict[str, Any]:
+def _key_fields(key: ApiKey, secrets: Sequence[ApiKeySecret]) -> dict[str, Any]:
     return {
         "id": key.id,
         "project_id": key.project_id,
@@ -134,6 +161,10 @@ def _key_fields(key: ApiKey) -> dict[str, Any]:
         "model_permissions": ModelList.of(key.model_permissions),
         "scopes": None if key.scopes is None else list(key.scopes.scopes),
         "cidrs": None if key.networks is None else list(key.networks.cidrs),
+        "tags": {} if key.tags is None else dict(key.tags.pairs),
+        "service_account_id": key.service_account_id,
+        "user_id": key.user_id,
+        "secrets": [SecretView.of(one) for one in secrets],
     }
 
 

@@ -44,6 +44,16 @@ def parse_expiry(text: str, now_us: int) -> int:
         ) from None
 
 
+def parse_grace(text: str) -> int:
+    """Microseconds of a duration (90s, 45m, 24h, 7d, 2w), or of 0. Raises Refused."""
+    duration = _DURATION.fullmatch(text.strip())
+    if duration:
+        return int(duration[1]) * _UNIT_SECONDS[duration[2]] * US_PER_SECOND
+    if text.strip() == "0":
+        return 0
+    raise Refused(f"{text!r} is no grace: write a duration such as 24h, or 0")
+
+
 def parse_since(text: str, now_us: int) -> int:
     """Microseconds of a time (ISO 8601), or of `now` less a duration: 90s, 45m, 12h, 30d, 2w. Raises
     Refused.

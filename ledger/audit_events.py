@@ -34,6 +34,7 @@ class Event(StrEnum):
     USER_DELETED = "user.deleted"
 
     # Ours.
+    API_KEY_ROTATED = "api_key.rotated"
     ORGANIZATION_CREATED = "organization.created"
     LIMIT_UPDATED = "limit.updated"  # of every other kind
     LIMIT_DELETED = "limit.deleted"
@@ -47,6 +48,7 @@ class Event(StrEnum):
 
 
 NEAREST: Final[Mapping[Event, Event]] = {
+    Event.API_KEY_ROTATED: Event.API_KEY_UPDATED,
     Event.ORGANIZATION_CREATED: Event.ORGANIZATION_UPDATED,
     Event.LIMIT_UPDATED: Event.RATE_LIMIT_UPDATED,
     Event.LIMIT_DELETED: Event.RATE_LIMIT_DELETED,

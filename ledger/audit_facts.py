@@ -17,7 +17,7 @@ from ledger.tables.tenancy import AdminKey, ApiKey, Project, Tenant
 SHOWN: Final[Mapping[type[Table], tuple[str, ...]]] = {
     Tenant: ("name", "state", "outage_policy"),
     Project: ("name", "state", "model_permissions"),
-    ApiKey: ("name", "state", "redacted", "expires_us", "model_permissions", "scopes", "networks"),
+    ApiKey: ("name", "state", "redacted", "expires_us", "model_permissions", "scopes", "networks", "tags"),
     ServiceAccount: ("name", "role"),
     AdminKey: ("name", "state", "redacted", "expires_us", "role", "tenant_id", "project_id"),
     UsageLimit: (

@@ -3,7 +3,7 @@
 Pure. What admits and settles a call needs this and not the tables behind it; ledger/principals.py finds it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ledger.limits import Limit
 from ledger.networks import Networks
@@ -13,7 +13,9 @@ from ledger.states import KeyState, OutagePolicy, ProjectState, TenantState
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """A key with its project and tenant, and the state of each; `expires_us` None is never."""
+    """A key with its project and tenant, and the state of each. `expires_us` is when the secret that it was
+    called with ends: with its key, or with the grace of a rotation; None is never.
+    """
 
     tenant_id: str
     project_id: str
@@ -32,6 +34,10 @@ class Principal:
     """Where the key may be used from; None is everywhere."""
     outage_policy: OutagePolicy = OutagePolicy.FAIL_CLOSED
     """The tenant's."""
+    secret_id: int = field(default=0, compare=False)
+    """Which of the key's secrets it was called with."""
+    is_replaced: bool = False
+    """Whether that secret has a successor, and goes on only until the grace ends."""
 
     def is_active(self, now_us: int) -> bool:
         """Whether calls may come in: active on every level and not expired."""

@@ -15,16 +15,20 @@ __all__ = ["Principal", "ShownKey", "find_principal", "show_key"]
 
 _FIND: Final = (
     "SELECT k.tenant_id, k.project_id, k.id, t.state, p.state, k.state, k.expires_us, t.outage_policy,"
-    " p.model_permissions, k.model_permissions, k.scopes, k.networks"
-    " FROM api_key AS k JOIN project AS p ON p.id = k.project_id JOIN tenant AS t ON t.id = k.tenant_id"
-    " WHERE k.digest = {given}"
+    " s.id, s.expires_us, p.model_permissions, k.model_permissions, k.scopes, k.networks"
+    " FROM api_key_secret AS s JOIN api_key AS k ON k.id = s.api_key_id"
+    " JOIN project AS p ON p.id = k.project_id JOIN tenant AS t ON t.id = k.tenant_id"
+    " WHERE s.digest = {given}"
 )
-_SHOW: Final = "SELECT id, tenant_id, project_id, name, redacted, expires_us FROM api_key WHERE id = {given}"
+_SHOW: Final = (
+    "SELECT k.id, k.tenant_id, k.project_id, k.name, s.redacted, k.expires_us, s.expires_us"
+    " FROM api_key_secret AS s JOIN api_key AS k ON k.id = s.api_key_id WHERE s.id = {given}"
+)
 _GIVEN: Final = {"sqlite": "?", "postgresql": "$1"}
 
 
 class ShownKey(NamedTuple):
-    """A key as its holder may see it."""
+    """A key as the holder of one of its secrets may see it; `expires_us`: when that secret ends."""
 
     id: str
     tenant_id: str
@@ -35,7 +39,8 @@ class ShownKey(NamedTuple):
 
 
 async def find_principal(connection: Connection, digest: bytes) -> Principal | None:
-    """The principal of the key with this digest, in whatever state it is; None when there is no such key.
+    """The principal of the secret with this digest, in whatever state its key is; None when there is no such
+    secret.
 
     In a `look`, both queries see one moment.
     """
@@ -43,7 +48,8 @@ async def find_principal(connection: Connection, digest: bytes) -> Principal | N
     rows = (await connection.exec_driver_sql(query, (digest,))).all()
     if not rows:
         return None
-    tenant_id, project_id, key_id, of_tenant, of_project, of_key, expires_us, outage_policy, *texts = rows[0]
+    tenant_id, project_id, key_id, of_tenant, of_project, of_key, expires_us, outage_policy, *rest = rows[0]
+    secret_id, grace_ends_us, *texts = rest
     projects, keys = (kept_text.read(ModelPermissions, text) for text in texts[:2])
     return Principal(
         tenant_id,
@@ -52,19 +58,27 @@ async def find_principal(connection: Connection, digest: bytes) -> Principal | N
         TenantState(of_tenant),
         ProjectState(of_project),
         KeyState(of_key),
-        expires_us,
+        _first(expires_us, grace_ends_us),
         limits=await limits_of(connection, tenant_id, project_id, key_id),
         model_permissions=tuple(each for each in (projects, keys) if each is not None),
         scopes=kept_text.read(KeyScopes, texts[2]),
         networks=kept_text.read(Networks, texts[3]),
         outage_policy=OutagePolicy(outage_policy),
+        secret_id=secret_id,
+        is_replaced=grace_ends_us is not None,
     )
 
 
-async def show_key(connection: Connection, key_id: str) -> ShownKey:
-    """Raises NotFound."""
+async def show_key(connection: Connection, principal: Principal) -> ShownKey:
+    """Raises NotFound, also where the principal's secret is no more."""
     query = _SHOW.format(given=_GIVEN[connection.dialect.name])
-    rows = (await connection.exec_driver_sql(query, (key_id,))).all()
+    rows = (await connection.exec_driver_sql(query, (principal.secret_id,))).all()
     if not rows:
-        raise NotFound("key", key_id)
-    return ShownKey(*rows[0])
+        raise NotFound("key", principal.api_key_id)
+    found_id, tenant_id, project_id, name, redacted, expires_us, grace_ends_us = rows[0]
+    return ShownKey(found_id, tenant_id, project_id, name, redacted, _first(expires_us, grace_ends_us))
+
+
+def _first(one_us: int | None, other_us: int | None) -> int | None:
+    """The earlier of two ends; None is never."""
+    return min((at_us for at_us in (one_us, other_us) if at_us is not None), default=None)

@@ -20,6 +20,7 @@ from ledger.networks import Networks
 from ledger.permissions import KeyScopes, ModelPermissions
 from ledger.states import KeyState, OutagePolicy, ProjectState, TenantState
 from ledger.tables.tenancy import ApiKey, Project, Tenant
+from ledger.tags import Tags
 
 NAME_CHARS_MAX = 200  # a name is shown in lists and exports; OpenAI's own admin API takes 256 at most
 
@@ -186,15 +187,17 @@ async def create_api_key(
     model_permissions: ModelPermissions | None = None,
     scopes: KeyScopes | None = None,
     networks: Networks | None = None,
+    tags: Tags | None = None,
     by: Actor = PROGRAM,
     owner: KeyOwner | None = None,
 ) -> tuple[ApiKey, str]:
     """A new key and its secret, which is shown once and kept nowhere.
 
     `model_permissions`, `scopes`, `networks`: which models and endpoints it may call, and from where; None is
-    all. `owner`: whose it is; None is the project's own service account. Raises NotFound for the project,
-    Refused for the name, for an archived project, and for a key born expired; SecretChanged for another
-    pepper than the first key's.
+    all. `tags` are for people. `owner`: whose it is; None is the project's own service account. What changes
+    later is ledger/key_settings.py's and ledger/key_secrets.py's. Raises NotFound for the project, Refused
+    for the name, for an archived project, and for a key born expired; SecretChanged for another pepper than
+    the first key's.
     """
     await secret_check.hold_to(await session.connection(), pepper, now_us)
     project = await get_project(session, project_id)
@@ -218,6 +221,7 @@ async def create_api_key(
         model_permissions=model_permissions,
         scopes=scopes,
         networks=networks,
+        tags=tags,
         service_account_id=owner.service_account_id,
         user_id=owner.user_id,
     )
@@ -262,54 +266,15 @@ async def unblock_api_key(session: AsyncSession, key_id: str, now_us: int, *, by
     return await _set_key_state(session, await get_api_key(session, key_id), KeyState.ACTIVE, now_us, by)
 
 
-async def set_key_models(
-    session: AsyncSession,
-    key_id: str,
-    permissions: ModelPermissions | None,
-    now_us: int,
-    *,
-    by: Actor = PROGRAM,
-) -> ApiKey:
-    """Say which models a key may call; None is every model its project may call. Raises NotFound."""
-    key = await get_api_key(session, key_id)
-    await _restrict(session, key, "model_permissions", permissions, "key.models_changed", now_us, by)
-    return key
-
-
-async def set_key_scopes(
-    session: AsyncSession, key_id: str, scopes: KeyScopes | None, now_us: int, *, by: Actor = PROGRAM
-) -> ApiKey:
-    """Say which endpoints a key may call; None is every one. Raises NotFound."""
-    key = await get_api_key(session, key_id)
-    await _restrict(session, key, "scopes", scopes, "key.scopes_changed", now_us, by)
-    return key
-
-
-async def set_key_networks(
-    session: AsyncSession, key_id: str, networks: Networks | None, now_us: int, *, by: Actor = PROGRAM
-) -> ApiKey:
-    """Say from which addresses a key may be used; None is from everywhere. Raises NotFound."""
-    key = await get_api_key(session, key_id)
-    await _restrict(session, key, "networks", networks, "key.networks_changed", now_us, by)
-    return key
-
-
 async def _restrict(
-    session: AsyncSession,
-    row: Project | ApiKey,
-    column: str,
-    value: object,
-    kind: str,
-    now_us: int,
-    by: Actor,
+    session: AsyncSession, row: Project, column: str, value: object, kind: str, now_us: int, by: Actor
 ) -> None:
-    """Sets what a project or key is restricted to; `kind` is told to the workers where that is a change."""
+    """Sets what a project is told; `kind` is told to the workers where that is a change."""
     if getattr(row, column) != value:
         before = facts_of(row)
         setattr(row, column, value)
         await changes.append(session, kind, row.id, now_us)
-        event = Event.PROJECT_UPDATED if isinstance(row, Project) else Event.API_KEY_UPDATED
-        await _record(session, by, event, row, before, now_us)
+        await _record(session, by, Event.PROJECT_UPDATED, row, before, now_us)
 
 
 async def _set_key_state(

@@ -9,6 +9,7 @@ reads it). Rules:
 - Calls that miss the cache for the same key share one query; of different keys, one query fewer than the
   database has connections runs at once, so that a cold cache leaves one to the rest of the worker.
 - A query that was under way while the log told of a change is not kept: it may have read what was before.
+- The end of a key, and that of the grace of a replaced secret, come by the clock: each call looks at them.
 - Secrets are not kept: the cache knows them by a keyed hash of this process's own, which is quicker than the
   ledger's digest; only a miss has to work that out.
 """
@@ -26,6 +27,7 @@ from ledger.keys import digest, is_well_formed, redact
 from ledger.principals import Principal, find_principal
 from proxy.errors import AccessBlocked, KeyIncorrect, KeyMissing, LedgerUnavailable
 from proxy.following import ChangeFollower
+from proxy.last_use import LastUse
 
 ASK_SECONDS: Final = 5.0
 """How long a query may take before its callers are told to come again."""
@@ -60,14 +62,17 @@ class Authenticator:
         self._lapsed: dict[bytes, Principal] = {}
         self.ledger: Final = ChangeFollower(database, now_us, cached_seconds, self._forget, self._lapse)
         self.on_change: list[Callable[[], None]] = []
+        self.last_use: Final = LastUse(database)
 
     async def start(self) -> None:
         """Begins to follow the change log. Raises DatabaseFault."""
         await self.ledger.start()
+        self.last_use.start()
 
     async def stop(self) -> None:
         """Stops following."""
         await self.ledger.stop()
+        await self.last_use.stop()
 
     def cached(self, secret: bytes | None) -> Principal | None:
         """The principal without waiting, if it is in the cache and may call. Raises the same errors as
@@ -132,7 +137,9 @@ class Authenticator:
         return principal
 
     def _checked(self, principal: Principal, secret: bytes) -> Principal:
-        if principal.is_active(self._now_us()):
+        now = self._now_us()
+        if principal.is_active(now):
+            self.last_use.at[principal.secret_id] = now
             return principal
         if principal.tenant_state != "active":
             raise AccessBlocked("Your organization is blocked. Contact its administrator.")
@@ -140,6 +147,8 @@ class Authenticator:
             raise AccessBlocked(f"The project of this key is {principal.project_state}.")
         if principal.key_state == "blocked":
             raise AccessBlocked("This API key is blocked. Contact the administrator of its project.")
+        if principal.key_state == "active" and principal.is_replaced:
+            raise KeyIncorrect(f"The API key {_shown(secret)} has been replaced by a new one.")
         if principal.key_state == "active":
             raise KeyIncorrect(f"The API key {_shown(secret)} has expired.")
         raise _incorrect(secret)

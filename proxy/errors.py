@@ -104,7 +104,7 @@ class KeyMissing(ApiError):
 
 
 class KeyIncorrect(ApiError):
-    """The API key is malformed, unknown, revoked or expired."""
+    """The API key is malformed, unknown, revoked, expired, or replaced and past its grace."""
 
     status = 401
     type = "invalid_request_error"

@@ -51,19 +51,20 @@ class KeyPage:
         self._models_of: Final = models_of
         self._currency: Final = currency
         self._now_us: Final = now_us
-        self._kept: Final[dict[str, tuple[int, bytes]]] = {}
-        self._making: Final[dict[str, asyncio.Task[bytes]]] = {}
+        self._kept: Final[dict[tuple[str, int], tuple[int, bytes]]] = {}
+        self._making: Final[dict[tuple[str, int], asyncio.Task[bytes]]] = {}
 
     async def body(self, principal: Principal) -> bytes:
         """The page of a key, at most a second old. Raises LedgerUnavailable."""
-        kept = self._kept.get(principal.api_key_id)
+        which = principal.api_key_id, principal.secret_id
+        kept = self._kept.get(which)
         if kept is not None and 0 <= self._now_us() - kept[0] < KEPT_US:
             return kept[1]
-        task = self._making.get(principal.api_key_id)
+        task = self._making.get(which)
         if task is None:
             task = asyncio.create_task(self._make(principal))
             task.add_done_callback(_heard)
-            self._making[principal.api_key_id] = task
+            self._making[which] = task
         try:
             return await asyncio.shield(task)
         except (DatabaseFault, TimeoutError) as error:
@@ -72,6 +73,7 @@ class KeyPage:
             raise KeyIncorrect("The API key is no more.") from error
 
     async def _make(self, principal: Principal) -> bytes:
+        which = principal.api_key_id, principal.secret_id
         try:
             now = self._now_us()
             async with asyncio.timeout(PATIENCE_SECONDS):
@@ -79,11 +81,11 @@ class KeyPage:
             page = document(*facts, self._models_of(principal), self._currency)
             body = msgspec.json.encode(page)
         finally:
-            del self._making[principal.api_key_id]
-        self._kept.pop(principal.api_key_id, None)
+            del self._making[which]
+        self._kept.pop(which, None)
         while len(self._kept) >= KEPT_MAX:
             del self._kept[next(iter(self._kept))]
-        self._kept[principal.api_key_id] = (now, body)
+        self._kept[which] = (now, body)
         return body
 
 
@@ -91,7 +93,7 @@ async def _facts(
     connection: Connection, principal: Principal, now_us: int
 ) -> tuple[ShownKey, Sequence[Limit], Sequence[LimitStanding]]:
     """What the ledger knows of a key and its limits, at one moment."""
-    key = await show_key(connection, principal.api_key_id)
+    key = await show_key(connection, principal)
     limits = await limits_of(connection, principal.tenant_id, principal.project_id, principal.api_key_id)
     shared = [limit for limit in limits if limit.end_user != EACH_USER]
     return key, limits, await standings(connection, shared, now_us)

@@ -3,18 +3,22 @@
 from typing import Annotated, Protocol
 
 from fastapi import APIRouter
+from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from admin.actors import Actor, may
 from admin.api.responses import Listing
 from admin.auth import Here, Plane
-from admin.restrictions import KeyRestrictions
+from admin.key_views import new_key, view_of, views_of
+from admin.restrictions import KeyRestrictions, TagMap
 from admin.schemas import Expiry, KeyView, Name, NewKey
-from admin.times import parse_expiry
+from admin.times import parse_expiry, parse_grace
 from admin.within import key_of, project_of
-from ledger import tenancy
+from ledger import key_secrets, tenancy
+from ledger.key_settings import KeySettings, change_api_key
 from ledger.roles import Permission
 from ledger.tables.tenancy import ApiKey
+from ledger.tags import Tags
 
 router = APIRouter(tags=["keys"])
 
@@ -27,6 +31,48 @@ class KeyOrder(KeyRestrictions):
 
     name: Name = "API key"
     expires: Expiry = None
+    tags: TagMap | None = None
+
+
+class KeyChange(KeyRestrictions):
+    """What a key is told from now on."""
+
+    name: Annotated[Name | None, Field(description="Null: as it was")] = None
+    expires: Expiry = None
+    tags: Annotated[TagMap | None, Field(description="In place of those of before; null or {}: none")] = None
+
+    def settings(self, now_us: int) -> KeySettings:
+        """What is told, and nothing else. Raises Refused."""
+        told, settings = self.model_fields_set, KeySettings()
+        if self.name is not None:
+            settings["name"] = self.name
+        if "expires" in told:
+            settings["expires_us"] = None if self.expires is None else parse_expiry(self.expires, now_us)
+        if "model_permissions" in told:
+            settings["model_permissions"] = self.models()
+        if "scopes" in told:
+            settings["scopes"] = self.key_scopes()
+        if "cidrs" in told:
+            settings["networks"] = self.networks()
+        if "tags" in told:
+            settings["tags"] = Tags.of(self.tags or {})
+        return settings
+
+
+class Rotation(BaseModel):
+    """How a key is rotated."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    grace: Annotated[
+        str,
+        Field(
+            max_length=64,
+            examples=["24h", "0"],
+            description="How long the secret of before goes on: a duration (90s, 45m, 12h, 7d, 2w) of 90 days"
+            " at most, or 0",
+        ),
+    ] = "24h"
 
 
 @router.get("/projects/{project_id}/keys")
@@ -35,7 +81,7 @@ async def list_keys(plane: Here, actor: Reading, project_id: str) -> Listing[Key
     async with plane.database.read() as session:
         await project_of(session, actor, project_id)
         keys = await tenancy.list_api_keys(session, project_id=project_id)
-    return Listing(data=[KeyView.of(key) for key in keys])
+        return Listing(data=await views_of(session, keys))
 
 
 @router.post("/projects/{project_id}/keys", status_code=201)
@@ -55,31 +101,44 @@ async def create_key(plane: Here, actor: Writing, project_id: str, body: KeyOrde
             model_permissions=body.models(),
             scopes=body.key_scopes(),
             networks=body.networks(),
+            tags=Tags.of(body.tags or {}),
             by=actor,
         )
-        return NewKey.made(key, secret)
+        return await new_key(session, key, secret)
 
 
 @router.get("/keys/{key_id}")
 async def get_key(plane: Here, actor: Reading, key_id: str) -> KeyView:
     """Show a key, without its secret."""
     async with plane.database.read() as session:
-        return KeyView.of(await key_of(session, actor, key_id))
+        return await view_of(session, await key_of(session, actor, key_id))
 
 
 @router.patch("/keys/{key_id}")
-async def update_key(plane: Here, actor: Writing, key_id: str, body: KeyRestrictions) -> KeyView:
-    """Change what a key may do, within a second. What is left out stays; null takes a restriction away."""
-    now, told = plane.now_us(), body.model_fields_set
+async def update_key(plane: Here, actor: Writing, key_id: str, body: KeyChange) -> KeyView:
+    """Change what a key is told, within a second. What is left out stays; null takes an end, a restriction or
+    the tags away.
+    """
+    now = plane.now_us()
+    settings = body.settings(now)
     async with plane.database.write() as session:
-        key = await key_of(session, actor, key_id)
-        if "model_permissions" in told:
-            await tenancy.set_key_models(session, key_id, body.models(), now, by=actor)
-        if "scopes" in told:
-            await tenancy.set_key_scopes(session, key_id, body.key_scopes(), now, by=actor)
-        if "cidrs" in told:
-            await tenancy.set_key_networks(session, key_id, body.networks(), now, by=actor)
-        return KeyView.of(key)
+        await key_of(session, actor, key_id)
+        key = await change_api_key(session, key_id, settings, now, by=actor)
+        return await view_of(session, key)
+
+
+@router.post("/keys/{key_id}/rotate")
+async def rotate_key(plane: Here, actor: Writing, key_id: str, body: Rotation | None = None) -> NewKey:
+    """Give a key a new secret. The answer holds it, this once; the secret of before goes on until the grace
+    ends, and one from before that ends now.
+    """
+    grace_us = parse_grace((body or Rotation()).grace)
+    async with plane.database.write() as session:
+        await key_of(session, actor, key_id)
+        key, secret = await key_secrets.rotate(
+            session, plane.pepper, key_id, grace_us, plane.now_us(), by=actor
+        )
+        return await new_key(session, key, secret)
 
 
 @router.post("/keys/{key_id}/revoke")
@@ -107,4 +166,4 @@ class _Change(Protocol):
 async def _change(plane: Plane, actor: Actor, key_id: str, change: _Change) -> KeyView:
     async with plane.database.write() as session:
         await key_of(session, actor, key_id)
-        return KeyView.of(await change(session, key_id, plane.now_us(), by=actor))
+        return await view_of(session, await change(session, key_id, plane.now_us(), by=actor))

@@ -18,12 +18,13 @@ from ledger.tables.people import (
 from ledger.tables.prices import PriceVersion
 from ledger.tables.secret import SecretCheck
 from ledger.tables.service_accounts import ServiceAccount
-from ledger.tables.tenancy import AdminKey, ApiKey, Project, Tenant
+from ledger.tables.tenancy import AdminKey, ApiKey, ApiKeySecret, Project, Tenant
 from ledger.tables.usage import ProjectDay, UsageDay, UsageHour, UsageRow
 
 __all__ = [
     "AdminKey",
     "ApiKey",
+    "ApiKeySecret",
     "AuditEvent",
     "AuditHead",
     "Change",

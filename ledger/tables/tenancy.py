@@ -1,6 +1,6 @@
 """Tenants, their projects, and the keys that act for them."""
 
-from sqlalchemy import BigInteger, LargeBinary
+from sqlalchemy import BigInteger, Column, Integer, LargeBinary
 from sqlmodel import Field
 
 from ledger.networks import Networks
@@ -8,6 +8,7 @@ from ledger.permissions import KeyScopes, ModelPermissions
 from ledger.roles import Role
 from ledger.states import KeyState, OutagePolicy, ProjectState, TenantState
 from ledger.tables.base import JsonText, StateText, Table
+from ledger.tags import Tags
 
 
 class Tenant(Table, table=True):
@@ -37,7 +38,8 @@ class Project(Table, table=True):
 
 
 class ApiKey(Table, table=True):
-    """A key of the data plane. The secret is not here: its digest is, and a redacted form for people.
+    """A key of the data plane. ApiKeySecret has what it is called with; `digest` and `redacted` are of the
+    newest of those, for lists and for code that ran before there were rotations.
 
     `model_permissions`, `scopes`, `networks`: None lets every model, endpoint and address through. Its owner
     is a service account of its project or a user, one of the two; the data plane does not ask.
@@ -60,6 +62,31 @@ class ApiKey(Table, table=True):
     networks: Networks | None = Field(default=None, sa_type=JsonText(Networks))
     service_account_id: str | None = Field(default=None, index=True)
     user_id: str | None = Field(default=None, index=True)
+    tags: Tags | None = Field(default=None, sa_type=JsonText(Tags))
+
+
+class ApiKeySecret(Table, table=True):
+    """What a key is called with, as a digest: one secret, or two while the grace of a rotation lasts.
+
+    The first comes with its key: a trigger of the database makes it. `expires_us` is when the grace ends; the
+    newest has none. `last_used_us`: ledger/secret_use.py. Ids grow with time and are never reused.
+    """
+
+    __tablename__ = "api_key_secret"
+    __table_args__ = ({"sqlite_autoincrement": True},)
+
+    id: int | None = Field(
+        default=None,
+        sa_column=Column(
+            BigInteger().with_variant(Integer(), "sqlite"), primary_key=True, autoincrement=True
+        ),
+    )
+    api_key_id: str = Field(foreign_key="api_key.id", index=True)
+    digest: bytes = Field(sa_type=LargeBinary, unique=True)
+    redacted: str
+    created_us: int = Field(sa_type=BigInteger)
+    expires_us: int | None = Field(default=None, sa_type=BigInteger)
+    last_used_us: int | None = Field(default=None, sa_type=BigInteger)
 
 
 class AdminKey(Table, table=True):

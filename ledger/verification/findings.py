@@ -23,6 +23,7 @@ class Check(StrEnum):
     DAYS = "days"
     BALANCES = "balances"
     LEASES = "leases"
+    KEYS = "keys"
     AUDIT = "audit"
 
 
@@ -43,6 +44,7 @@ MEANING: Final = {
     Check.DAYS: "every daily sum, by key and by project, is the sum of its rows",
     Check.BALANCES: "what is used of every limit is the sum of the rows in its window",
     Check.LEASES: "what is leased of every limit is what its holders have, and holders exist",
+    Check.KEYS: "every key has its secret, and during a rotation the one of before",
     Check.AUDIT: "every event of the audit log is as it was written, and none is gone",
 }
 
@@ -63,6 +65,8 @@ ADVICE: Final = {
     " a balance",
     Check.LEASES: "units of these limits are withheld or given twice; stop every metergate of this ledger,"
     " start them again, and if it stays see docs/operations.md",
+    Check.KEYS: "these keys may not work, or work with a secret too many: revoke those that are not needed,"
+    " rotate the others with a grace of 0",
     Check.AUDIT: "somebody changed the audit log by hand: keep this database as it is, compare with a backup,"
     " and find out who can write to it",
 }

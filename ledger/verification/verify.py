@@ -23,6 +23,7 @@ from ledger.verification.balances import Balances
 from ledger.verification.days import Days
 from ledger.verification.findings import Check, Findings, Notice
 from ledger.verification.hours import Group, Rated, Sums, next_hour, rated_rows, rollups
+from ledger.verification.keys import check_keys
 from ledger.verification.leases import check_leases
 from ledger.verification.rows import check_ids, check_prices, check_rows
 
@@ -34,10 +35,11 @@ async def verify(
     session: AsyncSession, now_us: int, span: tuple[int, int] | None = None, noted: Head | None = None
 ) -> Findings:
     """Looks at the whole book, or at the calls that started in a span of whole hours and at the limits whose
-    windows lie in it; at the audit log always, from its first event on. `noted`: a head of it that was kept
-    elsewhere.
+    windows lie in it; at keys always, and at the audit log from its first event on. `noted`: a head of it
+    that was kept elsewhere.
     """
     findings = await _Verification(session, now_us, span).run()
+    await check_keys(session, findings)
     await check_audit(session, findings, noted)
     return findings
 

@@ -56,6 +56,22 @@ def test_what_a_tenant_does_in_an_outage_is_set_and_changed(cli: Cli) -> None:
     assert cli("tenant", "show", tenant["id"]) == changed
 
 
+def test_a_key_is_rotated_renamed_and_tagged(cli: Cli) -> None:
+    """Guards against a command that rotates and does not show what it made."""
+    tenant = cli("tenant", "create", "Acme")
+    project = cli("project", "create", "Chat", "--tenant", tenant["id"])
+    made = cli("key", "create", "--project", project["id"], "--expires", "30d", "--tag", "team=search")
+    assert made["tags"] == {"team": "search"}
+    rotated = cli("key", "rotate", made["id"], "--grace", "2h")
+    assert keys.is_well_formed(rotated["key"].encode()) and rotated["key"] != made["key"]
+    assert [one["redacted"] for one in rotated["secrets"]] == [rotated["redacted"], made["redacted"]]
+    shown = cli("key", "show", made["id"])
+    assert shown == {name: value for name, value in rotated.items() if name != "key"}
+    changed = cli("key", "update", made["id"], "--name", "CD", "--never-expires", "--no-tags")
+    assert changed == {**shown, "name": "CD", "expires_at": None, "tags": {}}
+    assert len(cli("key", "rotate", made["id"], "--grace", "0")["secrets"]) == 1
+
+
 def test_a_key_and_a_project_are_restricted_and_set_free(cli: Cli) -> None:
     """Guards against an update that takes away what it did not name."""
     tenant = cli("tenant", "create", "Acme")
@@ -109,6 +125,11 @@ def test_prices_are_decimals_per_million_tokens(cli: Cli) -> None:
         (("key", "update", "key_none", "--any-model"), 1, "no key with the id 'key_none'"),
         (("key", "update", "key_none"), 2, "say what to change"),
         (("key", "update", "key_none", "--scope", "models", "--any-scope"), 2, "only one of --scope"),
+        (("key", "update", "key_none", "--expires", "1d", "--never-expires"), 2, "only one of --expires"),
+        (("key", "update", "key_none", "--tag", "team"), 1, "name=value"),
+        (("key", "rotate", "key_none"), 1, "no key with the id 'key_none'"),
+        (("key", "rotate", "key_none", "--grace", "soon"), 1, "no grace"),
+        (("key", "rotate", "key_none", "--grace", "100d"), 1, "90 days"),
         (("key", "create", "--project", "p", "--scope", "chat"), 1, "the scopes are chat.completions,"),
         (("key", "create", "--project", "p", "--cidr", "10.0.0.1/8"), 1, "write 10.0.0.0/8"),
         (("project", "update", "p", "--allow-model", "a", "--deny-model", "b"), 2, "only one of"),

@@ -8,6 +8,7 @@ from sqlalchemy import text
 from ledger import admin_keys, changes, keys, tenancy
 from ledger.database import Database
 from ledger.errors import NotFound, Refused
+from ledger.key_settings import change_api_key
 from ledger.networks import Networks
 from ledger.permissions import KeyScopes, allow_models, deny_models
 from ledger.principals import Principal, find_principal
@@ -45,11 +46,11 @@ async def test_the_secret_is_nowhere_in_the_database(database: Database) -> None
     """Guards against a leaked backup that opens the data plane."""
     _, _, _, secret = await make_key(database)
     async with database.read() as session:
-        (row,) = (await session.execute(text("SELECT * FROM api_key"))).all()
-    assert all(
-        secret not in str(value) and secret.encode() not in bytes(str(value), "utf-8") for value in row
-    )
-    assert keys.redact(secret) in row
+        for table in ("api_key", "api_key_secret"):
+            (row,) = (await session.execute(text(f"SELECT * FROM {table}"))).all()
+            assert all(secret not in str(value) for value in row)
+            assert all(secret.encode() not in bytes(str(value), "utf-8") for value in row)
+            assert keys.redact(secret) in row
 
 
 async def test_each_level_shuts_the_key_out_and_lets_it_in_again(database: Database) -> None:
@@ -116,9 +117,9 @@ async def test_restrictions_reach_the_principal_and_the_log(database: Database) 
     for _ in range(2):  # the second time changes nothing, and says nothing
         async with database.write() as session:
             await tenancy.set_project_models(session, project_id, of_project, 4)
-            await tenancy.set_key_models(session, key_id, of_key, 5)
-            await tenancy.set_key_scopes(session, key_id, scopes, 6)
-            await tenancy.set_key_networks(session, key_id, networks, 7)
+            await change_api_key(session, key_id, {"model_permissions": of_key}, 5)
+            await change_api_key(session, key_id, {"scopes": scopes}, 6)
+            await change_api_key(session, key_id, {"networks": networks}, 7)
     principal = await principal_of(database, secret)
     assert principal is not None
     assert principal.model_permissions == (of_project, of_key)
@@ -127,15 +128,15 @@ async def test_restrictions_reach_the_principal_and_the_log(database: Database) 
         news = await changes.since(await session.connection(), seen)
         assert [(change.kind, change.subject_id) for change in news] == [
             ("project.models_changed", project_id),
-            ("key.models_changed", key_id),
-            ("key.scopes_changed", key_id),
-            ("key.networks_changed", key_id),
+            ("key.changed", key_id),
+            ("key.changed", key_id),
+            ("key.changed", key_id),
         ]
     async with database.write() as session:
         await tenancy.set_project_models(session, project_id, None, 8)
-        await tenancy.set_key_models(session, key_id, None, 8)
-        await tenancy.set_key_scopes(session, key_id, None, 8)
-        await tenancy.set_key_networks(session, key_id, None, 8)
+        await change_api_key(session, key_id, {"model_permissions": None}, 8)
+        await change_api_key(session, key_id, {"scopes": None}, 8)
+        await change_api_key(session, key_id, {"networks": None}, 8)
     principal = await principal_of(database, secret)
     assert principal is not None
     assert (principal.model_permissions, principal.scopes, principal.networks) == ((), None, None)

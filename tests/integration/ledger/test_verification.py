@@ -139,11 +139,12 @@ async def test_a_book_that_metergate_wrote_has_no_faults(book: Book) -> None:
         "days": findings[Check.DAYS].looked_at,
         "balances": findings[Check.BALANCES].looked_at,
         "leases": findings[Check.LEASES].looked_at,
+        "keys": findings[Check.KEYS].looked_at,
         "audit": 16,
     }  # fmt: skip
     assert findings[Check.ROLLUPS].looked_at > 10 and findings[Check.DAYS].looked_at > 10
     assert findings[Check.BALANCES].looked_at > 10
-    assert findings[Check.LEASES].looked_at > 10
+    assert findings[Check.LEASES].looked_at > 10 and findings[Check.KEYS].looked_at >= 1
     assert not any(notice.faults for notice in findings.notices.values())
 
 
@@ -293,6 +294,21 @@ CORRUPTIONS: dict[str, tuple[str, set[Check]]] = {
         "UPDATE usage SET request_id = {old_id} WHERE request_id = {id_1}",
         {Check.ROWS},
     ),
+    "a key that is called with another secret than its row says": (
+        "UPDATE api_key_secret SET digest = {digest}",
+        {Check.KEYS},
+    ),
+    "a third secret": (
+        "INSERT INTO api_key_secret (api_key_id, digest, redacted, created_us, expires_us)"
+        " SELECT api_key_id, {digest}, '', 1, 2 FROM api_key_secret;"
+        "INSERT INTO api_key_secret (api_key_id, digest, redacted, created_us, expires_us)"
+        " SELECT api_key_id, {digest_2}, '', 1, 2 FROM api_key_secret WHERE expires_us IS NULL",
+        {Check.KEYS},
+    ),
+    "a key without a secret": (
+        "DELETE FROM api_key_secret",
+        {Check.KEYS},
+    ),
     "an event of the audit log that was changed": (
         "UPDATE audit_event SET actor_id = 'nobody' WHERE position = 2",
         {Check.AUDIT},
@@ -338,6 +354,8 @@ async def _corrupt(session: AsyncSession, book: Book, statements: str) -> None:
         "id_2": repr(book.records[2].request_id),
         "id_5": repr(book.records[5].request_id),
         "old_id": repr(new_request_id(NOON_US - 3 * DAY_US)),
+        "digest": "X'aa'" if book.database.is_sqlite else "'\\xaa'",
+        "digest_2": "X'bb'" if book.database.is_sqlite else "'\\xbb'",
         "spend": repr(book.limits["spend"].id),
         "slots": repr(book.limits["slots"].id),
         "each_month": repr(book.limits["each month"].id),

@@ -12,6 +12,7 @@ import openai
 import pytest
 
 from ledger import tenancy
+from ledger.key_settings import change_api_key
 from ledger.networks import Networks
 from ledger.permissions import KeyScopes, ModelPermissions, allow_models, deny_models
 from proxy.simulator import SimulatorConfig
@@ -30,15 +31,15 @@ def restricted_key(gate: Gate, **restrictions: Any) -> tuple[str, str]:
         set_models(gate, key_id, restrictions["model_permissions"])
     if "scopes" in restrictions:
         scopes = KeyScopes.parse(restrictions["scopes"])
-        gate.change(lambda session: tenancy.set_key_scopes(session, key_id, scopes, now_us()))
+        gate.change(lambda session: change_api_key(session, key_id, {"scopes": scopes}, now_us()))
     if "networks" in restrictions:
         networks = Networks.parse(restrictions["networks"])
-        gate.change(lambda session: tenancy.set_key_networks(session, key_id, networks, now_us()))
+        gate.change(lambda session: change_api_key(session, key_id, {"networks": networks}, now_us()))
     return key_id, secret
 
 
 def set_models(gate: Gate, key_id: str, permissions: ModelPermissions | None) -> None:
-    gate.change(lambda session: tenancy.set_key_models(session, key_id, permissions, now_us()))
+    gate.change(lambda session: change_api_key(session, key_id, {"model_permissions": permissions}, now_us()))
 
 
 def sdk(gate: Gate, secret: str) -> openai.OpenAI:
@@ -242,9 +243,9 @@ def test_a_change_reaches_every_worker(new_gate: NewGate, shared_engine: Engine)
         set_models(gate, gate.key_id, None)
         until(200)
         scopes, networks = KeyScopes.parse(["models"]), Networks.parse(["192.0.2.1"])
-        gate.change(lambda session: tenancy.set_key_scopes(session, gate.key_id, scopes, now_us()))
+        gate.change(lambda session: change_api_key(session, gate.key_id, {"scopes": scopes}, now_us()))
         until(403)
-        gate.change(lambda session: tenancy.set_key_scopes(session, gate.key_id, None, now_us()))
+        gate.change(lambda session: change_api_key(session, gate.key_id, {"scopes": None}, now_us()))
         until(200)
-        gate.change(lambda session: tenancy.set_key_networks(session, gate.key_id, networks, now_us()))
+        gate.change(lambda session: change_api_key(session, gate.key_id, {"networks": networks}, now_us()))
         until(403)

@@ -2,11 +2,12 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import pytest
 
-from ledger import changes, keys
+from ledger import changes, keys, secret_use
 from ledger.changes import Change
 from ledger.errors import DatabaseUnavailable
 from ledger.principals import Principal
@@ -29,6 +30,7 @@ class Ledger:
         self.log: list[Change] = []
         self.fault: Exception | None = None
         self.asked = 0
+        self.used: dict[int, int] = {}
         self.followed = asyncio.Event()
         self.gate: asyncio.Event | None = None
 
@@ -37,6 +39,9 @@ class Ledger:
 
     def sign(self) -> object:
         return self.commits
+
+    async def transact(self, work: Callable[["Ledger"], Awaitable[T]]) -> T:
+        return await self.look(work)
 
     async def look(self, work: Callable[["Ledger"], Awaitable[T]]) -> T:
         if self.fault is not None:
@@ -61,6 +66,10 @@ async def ledger(monkeypatch: pytest.MonkeyPatch) -> Ledger:
     async def latest(session: Ledger) -> int:
         return max((change.id for change in session.log), default=0)
 
+    async def note(session: Ledger, used: dict[int, int]) -> None:
+        session.used = {**session.used, **used}
+
+    monkeypatch.setattr(secret_use, "note", note)
     monkeypatch.setattr(auth, "find_principal", find_principal)
     monkeypatch.setattr(changes, "since", since)
     monkeypatch.setattr(changes, "latest", latest)
@@ -163,3 +172,44 @@ async def test_a_ledger_that_is_away_is_said(authenticator: Authenticator, ledge
     ledger.fault = DatabaseUnavailable("away")
     with pytest.raises(LedgerUnavailable):
         await authenticator.find(keys.mint().encode())
+
+
+async def test_a_grace_ends_by_the_clock(ledger: Ledger) -> None:
+    """Nothing is written when a grace ends: a cached principal that is not looked at goes on for ever."""
+    ledger.principal = replace(ACTIVE, expires_us=2_000, is_replaced=True)
+    now = [1_999]
+    database: Any = ledger
+    authenticator = Authenticator(database, b"pepper", lambda: now[0])
+    await authenticator.start()
+    secret = keys.mint().encode()
+    assert await authenticator.find(secret) is authenticator.cached(secret)
+    now[0] = 2_000
+    with pytest.raises(KeyIncorrect, match="replaced"):
+        authenticator.cached(secret)
+    with pytest.raises(KeyIncorrect, match="replaced"):
+        await authenticator.find(secret)
+    await authenticator.stop()
+
+
+async def test_the_use_of_a_secret_is_written_though_the_ledger_was_away(ledger: Ledger) -> None:
+    """Guards against an old secret that looks unused because a note got lost, and against notes of calls that
+    were not let in.
+    """
+    now = [1_000]
+    database: Any = ledger
+    authenticator = Authenticator(database, b"pepper", lambda: now[0])
+    await authenticator.start()
+    secret, refused = keys.mint().encode(), keys.mint().encode()
+    ledger.principal = replace(ACTIVE, secret_id=7)
+    await authenticator.find(secret)
+    ledger.principal = replace(ACTIVE, secret_id=8, key_state=KeyState.BLOCKED)
+    with pytest.raises(AccessBlocked):
+        await authenticator.find(refused)
+    ledger.fault = DatabaseUnavailable("away")
+    await authenticator.last_use.write()
+    assert (ledger.used, authenticator.last_use.at) == ({}, {7: 1_000})
+    now[0] = 1_500
+    authenticator.cached(secret)
+    ledger.fault = None
+    await authenticator.stop()
+    assert (ledger.used, authenticator.last_use.at) == ({7: 1_500}, {})
