@@ -21,6 +21,7 @@ from admin.api import (
     admin_api_keys,
     admin_keys,
     audit_logs,
+    backends,
     keys,
     limits,
     model_permissions,
@@ -33,6 +34,7 @@ from admin.api import (
     project_api_keys,
     project_users,
     rate_limits,
+    reservations,
     service_accounts,
     session,
     spend_alerts,
@@ -40,8 +42,12 @@ from admin.api import (
     tenants,
     usage,
 )
+from admin.api import (
+    settings as tenant_settings,
+)
 from admin.api.responses import ERRORS
 from admin.auth import Here, make_plane
+from admin.conditional import Conditional
 from admin.config import AdminSettings
 from admin.openapi30 import downgrade
 from admin.requests import Requests
@@ -84,9 +90,22 @@ def create_app(settings: AdminSettings) -> FastAPI:
             await plane.database.close()
 
     app = FastAPI(title=TITLE, version=_version(), lifespan=lifespan, docs_url=None, redoc_url=None)
+    app.state.settings = settings
     errors.install(app)
-    app.add_middleware(Requests)
-    native = (tenants, keys, admin_keys, limits, prices, usage, session)
+    app.add_middleware(Conditional)
+    app.add_middleware(Requests)  # the outermost: it reads the body
+    native = (
+        tenants,
+        tenant_settings,
+        keys,
+        admin_keys,
+        limits,
+        prices,
+        usage,
+        session,
+        reservations,
+        backends,
+    )
     for router in (module.router for module in native):
         app.include_router(router, prefix="/admin/v1", responses=ERRORS)
     for module in ORGANIZATION:

@@ -49,8 +49,8 @@ class Plane:
 
 
 def plane_of(request: Request) -> Plane:
-    """The app's own plane."""
-    plane: Plane = request.app.state.plane
+    """The app's own plane, or what stands for it in this request (admin/conditional.py)."""
+    plane: Plane = getattr(request.state, "plane", None) or request.app.state.plane
     return plane
 
 

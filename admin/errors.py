@@ -82,6 +82,11 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _unexpected)
 
 
+async def of_ledger(fault: LedgerError) -> JSONResponse:
+    """The answer that is given to a failure of the ledger."""
+    return await _ledger(Request({"type": "http"}), fault)
+
+
 async def _unauthenticated(_: Request, fault: Exception) -> JSONResponse:
     return answer(401, str(fault), code="invalid_api_key", headers=_CHALLENGE)
 

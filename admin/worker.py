@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from admin.config import AdminSettings
-from ledger import day_sums, lifeline, outbox, past_windows, ways_in
+from ledger import day_sums, kept_answers, lifeline, outbox, past_windows, ways_in
 from ledger.database import Database
 from ledger.errors import LedgerError
 from ledger.partitions import ensure_partitions
@@ -44,6 +44,8 @@ OUTBOX_SECONDS = 3600.0
 """How often notices that were sent long ago are cleared away."""
 ALERTS_AFTER_SECONDS = 5.0
 """When alerts are looked for first: as above."""
+KEPT_ANSWERS_SECONDS = 300.0
+"""How often answers that are kept for idempotency keys are cleared away, when they are a day old."""
 CONNECTIONS = 2
 
 _log = logging.getLogger("metergate.worker")
@@ -91,6 +93,10 @@ class BackgroundWorker:
         async def tie_last_days() -> None:
             await day_sums.tie_last_days(database, self._now_us())
 
+        async def clear_kept_answers() -> None:
+            async with database.write() as session:
+                await kept_answers.clear(session, self._now_us())
+
         async def reconcile() -> None:
             if self._reconciler is None:
                 self._reconciler = await asyncio.to_thread(self._make_reconciler, database)
@@ -111,6 +117,7 @@ class BackgroundWorker:
             Job("sessions and tokens that are over", WAYS_IN_SECONDS, clear_ways_in),
             Job("the daily sums", DAY_SUMS_SECONDS, tie_last_days),
             Job("what was sent long ago", OUTBOX_SECONDS, clear_outbox),
+            Job("answers kept for a day", KEPT_ANSWERS_SECONDS, clear_kept_answers),
         ]
         if not database.is_sqlite:
             jobs.append(Job("the monthly partitions", PARTITIONS_SECONDS, make_partitions))

@@ -19,6 +19,7 @@ from ledger.audit_events import Event
 from ledger.audit_facts import facts_of
 from ledger.errors import Denied, NotFound, Refused
 from ledger.ids import new_id
+from ledger.places import Cut, Order, Page
 from ledger.roles import Permission, Role
 from ledger.states import KeyState
 from ledger.tables.tenancy import AdminKey
@@ -76,6 +77,19 @@ async def list_admin_keys(session: AsyncSession, by: Actor = PROGRAM) -> list[Ad
     if by.project_id is not None:
         query = query.where(col(AdminKey.project_id) == by.project_id)
     return list((await session.execute(query)).scalars())
+
+
+async def page_admin_keys(session: AsyncSession, cut: Cut, by: Actor = PROGRAM) -> Page[AdminKey]:
+    """A page of the admin keys that `by` sees, the oldest first. Raises Refused."""
+    query = select(AdminKey)
+    if by.tenant_id is not None:
+        query = query.where(col(AdminKey.tenant_id) == by.tenant_id)
+    if by.project_id is not None:
+        query = query.where(col(AdminKey.project_id) == by.project_id)
+    order: Order[AdminKey] = Order(
+        (col(AdminKey.created_us), col(AdminKey.id)), (int, str), lambda key: (key.created_us, key.id)
+    )
+    return await order.page(session, query, cut)
 
 
 async def get_admin_key(session: AsyncSession, key_id: str, by: Actor = PROGRAM) -> AdminKey:

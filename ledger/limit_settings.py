@@ -22,6 +22,7 @@ from ledger.errors import NotFound, Refused
 from ledger.ids import new_id
 from ledger.lease_terms import BalanceKey
 from ledger.limits import FOREVER_US, Limit, LimitKind, LimitNature, LimitWindow
+from ledger.places import Cut, Order, Page
 from ledger.prices import MODEL_CHARS_MAX
 from ledger.record import END_USER_CHARS_MAX
 from ledger.reports import UsageFilter, usage_totals
@@ -148,6 +149,30 @@ async def list_limits(
     if api_key_id is not None:
         query = query.where(col(UsageLimit.api_key_id) == api_key_id)
     return [_limit(row) for row in (await session.execute(query)).scalars()]
+
+
+async def page_limits(
+    session: AsyncSession, scope: LimitScope, cut: Cut, *, within_project_id: str | None = None
+) -> Page[Limit]:
+    """A page of what `list_limits` lists of a scope, in which any may be None, the oldest first;
+    `within_project_id` leaves out what is not on this project or on a key of it. Raises Refused.
+    """
+    query = select(UsageLimit)
+    if scope.tenant_id is not None:
+        query = query.where(col(UsageLimit.tenant_id) == scope.tenant_id)
+    if scope.project_id is not None:
+        query = query.where(
+            col(UsageLimit.project_id) == scope.project_id, col(UsageLimit.api_key_id).is_(None)
+        )
+    if scope.api_key_id is not None:
+        query = query.where(col(UsageLimit.api_key_id) == scope.api_key_id)
+    if within_project_id is not None:
+        query = query.where(col(UsageLimit.project_id) == within_project_id)
+    order: Order[UsageLimit] = Order(
+        (col(UsageLimit.created_us), col(UsageLimit.id)), (int, str), lambda row: (row.created_us, row.id)
+    )
+    page = await order.page(session, query, cut)
+    return Page([_limit(row) for row in page.rows], page.next_after)
 
 
 async def list_set(session: AsyncSession) -> list[tuple[Limit, int]]:

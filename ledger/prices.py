@@ -19,6 +19,7 @@ from ledger.errors import NotFound, Refused
 from ledger.ids import new_id
 from ledger.money import PRICE_MICROS_MAX, Rates
 from ledger.partitions import made_between
+from ledger.places import Cut, Order, Page
 from ledger.price_book import CHANGED, DEFAULT_CURRENCY
 from ledger.tables.prices import PriceVersion
 from ledger.tables.tenancy import Tenant
@@ -99,6 +100,30 @@ async def list_prices(
         )
     found = list((await session.execute(query)).scalars())
     return sorted(found, key=lambda price: (price.model, price.tenant_id or "", price.effective_from_us))
+
+
+async def page_prices(
+    session: AsyncSession, cut: Cut, *, model: str | None = None, tenant_id: str | None = None
+) -> Page[PriceVersion]:
+    """A page of what `list_prices` lists, in its order. Raises Refused."""
+    query = select(PriceVersion)
+    if model is not None:
+        query = query.where(col(PriceVersion.model) == model)
+    if tenant_id is not None:
+        query = query.where(
+            or_(col(PriceVersion.tenant_id).is_(None), col(PriceVersion.tenant_id) == tenant_id)
+        )
+    order: Order[PriceVersion] = Order(
+        (
+            col(PriceVersion.model),
+            func.coalesce(PriceVersion.tenant_id, ""),
+            col(PriceVersion.effective_from_us),
+            col(PriceVersion.id),
+        ),
+        (str, str, int, str),
+        lambda price: (price.model, price.tenant_id or "", price.effective_from_us, price.id),
+    )
+    return await order.page(session, query, cut)
 
 
 async def _last_rated_us(

@@ -5,6 +5,8 @@ it and nobody can deny it. The caller owns the transaction (`async with db.write
 and says in whose name it changes something: `by`.
 """
 
+from typing import TypeVar
+
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col, select
 
@@ -18,9 +20,12 @@ from ledger.ids import new_id
 from ledger.key_owners import KeyOwner
 from ledger.networks import Networks
 from ledger.permissions import KeyScopes, ModelPermissions
+from ledger.places import Cut, Order, Page
 from ledger.states import KeyState, OutagePolicy, ProjectState, TenantState
 from ledger.tables.tenancy import ApiKey, Project, Tenant
 from ledger.tags import Tags
+
+T = TypeVar("T", Tenant, Project, ApiKey)
 
 NAME_CHARS_MAX = 200  # a name is shown in lists and exports; OpenAI's own admin API takes 256 at most
 
@@ -53,6 +58,14 @@ async def list_tenants(session: AsyncSession) -> list[Tenant]:
     return list((await session.execute(query)).scalars())
 
 
+async def page_tenants(session: AsyncSession, cut: Cut, tenant_id: str | None = None) -> Page[Tenant]:
+    """A page of the tenants, or of that one alone, the oldest first. Raises Refused."""
+    query = select(Tenant)
+    if tenant_id is not None:
+        query = query.where(col(Tenant.id) == tenant_id)
+    return await _oldest_first(Tenant).page(session, query, cut)
+
+
 async def get_tenant(session: AsyncSession, tenant_id: str) -> Tenant:
     """Raises NotFound."""
     tenant = await session.get(Tenant, tenant_id)
@@ -83,6 +96,19 @@ async def set_outage_policy(
         before = facts_of(tenant)
         tenant.outage_policy = policy
         await changes.append(session, "tenant.outage_policy_changed", tenant.id, now_us)
+        await _record(session, by, Event.ORGANIZATION_UPDATED, tenant, before, now_us)
+    return tenant
+
+
+async def rename_tenant(
+    session: AsyncSession, tenant_id: str, name: str, now_us: int, *, by: Actor = PROGRAM
+) -> Tenant:
+    """Give a tenant another name. Raises NotFound, and Refused for the name."""
+    tenant, name = await get_tenant(session, tenant_id), checked_name(name)
+    if tenant.name != name:
+        before = facts_of(tenant)
+        tenant.name = name
+        await changes.append(session, "tenant.renamed", tenant.id, now_us)
         await _record(session, by, Event.ORGANIZATION_UPDATED, tenant, before, now_us)
     return tenant
 
@@ -120,6 +146,18 @@ async def list_projects(session: AsyncSession, tenant_id: str | None = None) -> 
     if tenant_id is not None:
         query = query.where(col(Project.tenant_id) == tenant_id)
     return list((await session.execute(query)).scalars())
+
+
+async def page_projects(
+    session: AsyncSession, cut: Cut, *, tenant_id: str | None = None, project_id: str | None = None
+) -> Page[Project]:
+    """A page of the projects, of a tenant's, or of that one alone, the oldest first. Raises Refused."""
+    query = select(Project)
+    if tenant_id is not None:
+        query = query.where(col(Project.tenant_id) == tenant_id)
+    if project_id is not None:
+        query = query.where(col(Project.id) == project_id)
+    return await _oldest_first(Project).page(session, query, cut)
 
 
 async def get_project(session: AsyncSession, project_id: str) -> Project:
@@ -243,6 +281,18 @@ async def list_api_keys(
     return list((await session.execute(query)).scalars())
 
 
+async def page_api_keys(
+    session: AsyncSession, cut: Cut, *, project_id: str | None = None, tenant_id: str | None = None
+) -> Page[ApiKey]:
+    """A page of the keys, or of a project's or tenant's, the oldest first. Raises Refused."""
+    query = select(ApiKey)
+    if project_id is not None:
+        query = query.where(col(ApiKey.project_id) == project_id)
+    if tenant_id is not None:
+        query = query.where(col(ApiKey.tenant_id) == tenant_id)
+    return await _oldest_first(ApiKey).page(session, query, cut)
+
+
 async def get_api_key(session: AsyncSession, key_id: str) -> ApiKey:
     """Raises NotFound."""
     key = await session.get(ApiKey, key_id)
@@ -308,6 +358,10 @@ async def _record(
         case ApiKey():
             subject = Subject(row.id, row.tenant_id, row.project_id)
     await audit.record(session, by, event, subject, before, facts_of(row), now_us)
+
+
+def _oldest_first(table: type[T]) -> Order[T]:
+    return Order((col(table.created_us), col(table.id)), (int, str), lambda row: (row.created_us, row.id))
 
 
 def checked_name(name: str) -> str:

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from admin.actors import Actor, may
-from admin.api.responses import Listing
+from admin.api.responses import Listing, Wanted
 from admin.auth import Here
 from admin.schemas import AdminKeyView, Expiry, Name, NewAdminKey
 from admin.times import parse_expiry
@@ -34,11 +34,11 @@ class AdminKeyOrder(BaseModel):
 
 
 @router.get("/admin_keys")
-async def list_admin_keys(plane: Here, actor: Reading) -> Listing[AdminKeyView]:
+async def list_admin_keys(plane: Here, actor: Reading, wanted: Wanted) -> Listing[AdminKeyView]:
     """List the admin keys, the oldest first, without their secrets: your tenant's, or your project's."""
     async with plane.database.read() as session:
-        found = await admin_keys.list_admin_keys(session, actor)
-    return Listing(data=[AdminKeyView.of(key) for key in found])
+        page = await admin_keys.page_admin_keys(session, wanted, actor)
+    return Listing[AdminKeyView].of(page, AdminKeyView.of)
 
 
 @router.post("/admin_keys", status_code=201)

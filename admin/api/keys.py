@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from admin.actors import Actor, may
-from admin.api.responses import Listing
+from admin.api.responses import Listing, Wanted
 from admin.auth import Here, Plane
 from admin.key_views import new_key, view_of, views_of
 from admin.restrictions import KeyRestrictions, TagMap
@@ -76,12 +76,13 @@ class Rotation(BaseModel):
 
 
 @router.get("/projects/{project_id}/keys")
-async def list_keys(plane: Here, actor: Reading, project_id: str) -> Listing[KeyView]:
+async def list_keys(plane: Here, actor: Reading, project_id: str, wanted: Wanted) -> Listing[KeyView]:
     """List a project's keys, the oldest first, without their secrets."""
     async with plane.database.read() as session:
         await project_of(session, actor, project_id)
-        keys = await tenancy.list_api_keys(session, project_id=project_id)
-        return Listing(data=await views_of(session, keys))
+        page = await tenancy.page_api_keys(session, wanted, project_id=project_id)
+        views = dict(zip((key.id for key in page.rows), await views_of(session, page.rows), strict=True))
+    return Listing[KeyView].of(page, lambda key: views[key.id])
 
 
 @router.post("/projects/{project_id}/keys", status_code=201)

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from admin.actors import Actor, may
-from admin.api.responses import Listing
+from admin.api.responses import Listing, Wanted
 from admin.auth import Here
 from admin.limit_schemas import LimitDetail, LimitView, Size
 from admin.limit_values import end_user_of, parse_max, usual_window
@@ -66,6 +66,7 @@ class LimitOrder(BaseModel):
 async def list_limits(
     plane: Here,
     actor: Reading,
+    wanted: Wanted,
     *,
     tenant_id: Annotated[str | None, Query(description="This tenant's, its projects' and keys'")] = None,
     project_id: Annotated[str | None, Query(description="Those on this project")] = None,
@@ -74,11 +75,9 @@ async def list_limits(
     """List the limits, the oldest first."""
     async with plane.database.read() as session:
         await _check_seen(session, actor, LimitScope(tenant_id, project_id, api_key_id))
-        limits = await limit_settings.list_limits(
-            session, tenant_id=tenant_id or actor.tenant_id, project_id=project_id, api_key_id=api_key_id
-        )
-    seen = [limit for limit in limits if actor.sees(limit.tenant_id, limit.project_id)]
-    return Listing(data=[LimitView.of(limit, plane.currency) for limit in seen])
+        scope = LimitScope(tenant_id or actor.tenant_id, project_id, api_key_id)
+        page = await limit_settings.page_limits(session, scope, wanted, within_project_id=actor.project_id)
+    return Listing[LimitView].of(page, lambda limit: LimitView.of(limit, plane.currency))
 
 
 @router.post("/limits")

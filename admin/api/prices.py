@@ -6,7 +6,7 @@ from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from admin.actors import Actor, may
-from admin.api.responses import Listing
+from admin.api.responses import Listing, Wanted
 from admin.auth import Here
 from admin.schemas import Price, PriceView
 from admin.times import parse_instant
@@ -36,12 +36,13 @@ class PriceOrder(BaseModel):
 async def list_prices(
     plane: Here,
     actor: Annotated[Actor, may(Permission.PRICES_READ)],
+    wanted: Wanted,
     model: Annotated[str | None, Query(description="Only this model's")] = None,
 ) -> Listing[PriceView]:
     """List the versions: by model, then tenant, then time. A tenant sees everybody's and its own."""
     async with plane.database.read() as session:
-        versions = await prices.list_prices(session, model=model, tenant_id=actor.tenant_id)
-    return Listing(data=[PriceView.of(version) for version in versions])
+        page = await prices.page_prices(session, wanted, model=model, tenant_id=actor.tenant_id)
+    return Listing[PriceView].of(page, PriceView.of)
 
 
 @router.post("/prices", status_code=201)

@@ -6,7 +6,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
 
 from admin.actors import Actor, may
-from admin.api.responses import Listing
+from admin.api.responses import Listing, Wanted
 from admin.auth import Here, Plane
 from admin.restrictions import ProjectRestrictions
 from admin.schemas import Name, ProjectView, TenantView
@@ -50,11 +50,11 @@ class ProjectOrder(ProjectRestrictions):
 
 
 @router.get("/tenants", tags=["tenants"])
-async def list_tenants(plane: Here, actor: ReadingTenants) -> Listing[TenantView]:
+async def list_tenants(plane: Here, actor: ReadingTenants, wanted: Wanted) -> Listing[TenantView]:
     """List the tenants, the oldest first."""
     async with plane.database.read() as session:
-        tenants = await tenancy.list_tenants(session)
-    return Listing(data=[TenantView.of(tenant) for tenant in tenants if actor.sees(tenant.id)])
+        page = await tenancy.page_tenants(session, wanted, actor.tenant_id)
+    return Listing[TenantView].of(page, TenantView.of)
 
 
 @router.post("/tenants", status_code=201, tags=["tenants"])
@@ -97,13 +97,12 @@ async def unblock_tenant(plane: Here, actor: WritingTenants, tenant_id: str) -> 
 
 
 @router.get("/tenants/{tenant_id}/projects", tags=["projects"])
-async def list_projects(plane: Here, actor: Reading, tenant_id: str) -> Listing[ProjectView]:
+async def list_projects(plane: Here, actor: Reading, tenant_id: str, wanted: Wanted) -> Listing[ProjectView]:
     """List a tenant's projects, the oldest first."""
     async with plane.database.read() as session:
         await tenant_of(session, actor, tenant_id)
-        projects = await tenancy.list_projects(session, tenant_id)
-    seen = [project for project in projects if actor.sees(project.tenant_id, project.id)]
-    return Listing(data=[ProjectView.of(project) for project in seen])
+        page = await tenancy.page_projects(session, wanted, tenant_id=tenant_id, project_id=actor.project_id)
+    return Listing[ProjectView].of(page, ProjectView.of)
 
 
 @router.post("/tenants/{tenant_id}/projects", status_code=201, tags=["projects"])

@@ -1,6 +1,7 @@
 """The tables of the book, by noun. Only ledger/ writes SQL; importing this package makes all tables known."""
 
 from ledger.tables.alerts import Outbound, SpendAlert, SpendAlertFiring
+from ledger.tables.answers import KeptAnswer
 from ledger.tables.audit import AuditEvent, AuditHead
 from ledger.tables.base import Table
 from ledger.tables.changes import Change
@@ -30,6 +31,7 @@ __all__ = [
     "Change",
     "EngineSample",
     "Invite",
+    "KeptAnswer",
     "Lease",
     "LeaseHolder",
     "LimitBalance",

@@ -83,6 +83,7 @@ IN_PROJECT = "/v1/organization/projects/{project_id}"
 WAYS: dict[tuple[str, str], Way] = {
     ("POST", "/admin/v1/tenants"): Way({"name": "T"}, status=201),
     ("PATCH", "/admin/v1/tenants/{tenant_id}"): Way({"outage_policy": "fail_open"}),
+    ("PATCH", "/admin/v1/tenants/{tenant_id}/settings"): Way({"name": "Renamed"}),
     ("POST", "/admin/v1/tenants/{tenant_id}/unblock"): Way(quiet=True),
     ("POST", "/admin/v1/tenants/{tenant_id}/projects"): Way({"name": "P"}, status=201),
     ("PATCH", "/admin/v1/projects/{project_id}"): Way(

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from admin.cli import main
+from tests.integration.admin.control_planes import ControlPlane, control_plane
 
 ROOT = Path(__file__).parents[3]
 METERGATE = (sys.executable, "-P", "-m", "admin")
@@ -85,6 +86,13 @@ def cli(
             monkeypatch.delenv(name)
     monkeypatch.setenv("COLUMNS", "200")
     return Cli(monkeypatch, capsys)
+
+
+@pytest.fixture
+async def plane(database_url: str, tmp_path: Path) -> AsyncIterator[ControlPlane]:
+    """A control plane, on each kind of database in turn."""
+    async with control_plane(database_url, tmp_path) as running:
+        yield running
 
 
 class Up:

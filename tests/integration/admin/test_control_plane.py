@@ -1,57 +1,21 @@
 """The control plane under a real uvicorn: its resources, who is let in, and how it refuses."""
 
-import asyncio
-import socket
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
-from pathlib import Path
 
 import httpx
 import openai
 import pytest
-import uvicorn
 from openapi_spec_validator import validate
 
-from admin.app import create_app
-from admin.config import AdminSettings
 from ledger import admin_keys, keys, tenancy
-from ledger.database import Database
 from ledger.settings import pepper
+from tests.integration.admin.control_planes import ControlPlane
 
 PUBLIC = {
     "get": {"/healthz", "/readyz"},
     "post": {"/admin/v1/session", "/admin/v1/invites/accept", "/admin/v1/password-resets/accept"},
 }
 """What needs no key: whoever asks brings a password or a token."""
-
-
-@dataclass(frozen=True)
-class ControlPlane:
-    """A client with the operator's key, and the way to the ledger behind the server."""
-
-    client: httpx.AsyncClient
-    database: Database
-    settings: AdminSettings
-
-
-@pytest.fixture
-async def plane(database_url: str, tmp_path: Path) -> AsyncIterator[ControlPlane]:
-    settings = AdminSettings(database_url=database_url, data_dir=tmp_path)
-    database = Database(database_url)
-    async with database.write() as session:
-        _, secret = await admin_keys.create_admin_key(session, pepper(settings), "Operator", 1)
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(create_app(settings), log_level="warning", lifespan="on"))
-    serving = asyncio.create_task(server.serve([listener]))
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    async with httpx.AsyncClient(
-        base_url=url, headers={"Authorization": f"Bearer {secret}"}, timeout=30
-    ) as client:
-        yield ControlPlane(client, database, settings)
-    server.should_exit = True
-    await serving
-    await database.close()
 
 
 async def test_a_tenant_a_project_and_a_key_from_nothing_to_revoked(plane: ControlPlane) -> None:
