@@ -50,6 +50,7 @@ from admin.auth import Here, make_plane
 from admin.conditional import Conditional
 from admin.config import AdminSettings
 from admin.openapi30 import downgrade
+from admin.openapi_headers import with_conditions
 from admin.requests import Requests
 from ledger.errors import DatabaseFault
 
@@ -159,7 +160,7 @@ def _add_docs(app: FastAPI) -> None:
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
             document = get_openapi(title=app.title, version=app.version, routes=app.routes)
-            app.openapi_schema = downgrade(_without_422(document))
+            app.openapi_schema = downgrade(with_conditions(_without_422(document)))
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]

@@ -19,13 +19,13 @@ from admin import errors
 from admin.auth import Plane
 from admin.etags import if_match, if_none_match, tag_of
 from admin.idempotency import KEY_CHARS_MAX, AnswerGone, Asked, Claim, KeyReused, Replay
+from admin.openapi_headers import PREFIXES
 from admin.request_transaction import RequestTransaction
 from ledger.actors import Actor
 from ledger.database import Database
 from ledger.errors import LedgerError
 from ledger.kept_answers import KeyInUse
 
-PREFIXES: Final = ("/admin/v1/", "/v1/organization/")
 CHANGES: Final = ("POST", "PATCH", "PUT", "DELETE")
 REPLAYED: Final = (b"idempotent-replayed", b"true")
 _MEANT: Final = (b"openai-organization", b"openai-project", b"content-type", b"if-match")

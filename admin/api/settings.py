@@ -4,7 +4,7 @@ Only the operator opens a tenant to more than it can pay for: `fail_open` lets c
 ledger is away. Closing it again is the tenant's own affair.
 """
 
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -40,6 +40,11 @@ class TenantSettings(Resource):
         return cls(tenant_id=tenant.id, name=tenant.name, outage_policy=tenant.outage_policy)
 
 
+def _without_default(schema: dict[str, Any]) -> None:
+    """What is left out stays: what stands in its place here means nothing."""
+    schema.pop("default", None)
+
+
 class SettingsChange(BaseModel):
     """What is to be another; what is left out stays."""
 
@@ -47,8 +52,10 @@ class SettingsChange(BaseModel):
         extra="forbid", json_schema_extra={"examples": [{"outage_policy": "fail_closed"}]}
     )
 
-    name: Name = ""
-    outage_policy: Annotated[OutagePolicy, Field(description=POLICY)] = OutagePolicy.FAIL_CLOSED
+    name: Annotated[Name, Field(json_schema_extra=_without_default)] = ""
+    outage_policy: Annotated[OutagePolicy, Field(description=POLICY, json_schema_extra=_without_default)] = (
+        OutagePolicy.FAIL_CLOSED
+    )
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:

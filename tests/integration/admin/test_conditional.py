@@ -335,6 +335,23 @@ async def test_a_key_and_a_tag_together(plane: ControlPlane) -> None:
     assert freed.status_code == 200  # nothing is kept of what was refused
 
 
+async def test_the_document_tells_of_it_where_it_is_so(plane: ControlPlane) -> None:
+    """Guards against a document that promises a tag for a list, or is silent on a header that works."""
+    paths = (await plane.client.get("/openapi.json")).json()["paths"]
+
+    def headers(path: str, method: str) -> set[str]:
+        return {one["name"] for one in paths[path][method].get("parameters", ()) if one["in"] == "header"}
+
+    one = f"{TENANTS}/{{tenant_id}}"
+    assert headers(one, "get") == {"If-None-Match"} and headers(TENANTS, "get") == set()
+    assert headers(one, "patch") == {"If-Match"}
+    assert headers(f"{one}/block", "post") == {"If-Match", "Idempotency-Key"}
+    assert {"409", "412", "422"} <= set(paths[TENANTS]["post"]["responses"])
+    assert "ETag" in paths[one]["get"]["responses"]["200"]["headers"]
+    assert "Idempotency-Key" in headers("/v1/organization/projects", "post")
+    assert "Idempotency-Key" not in headers("/admin/v1/session", "post")
+
+
 async def test_roles_hold_with_keys_and_tags(plane: ControlPlane) -> None:
     """Guards against a header that opens a door."""
     async with plane.database.write() as session:
