@@ -1,5 +1,8 @@
-"""What every request of the control plane gets: an id, a limit on its body. Raw ASGI."""
+"""What every request of the control plane gets: an id, a limit on its body, text that databases take.
+Raw ASGI.
+"""
 
+import json
 import re
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -39,12 +42,37 @@ class Requests:
             refusal = answer(413, f"The body is larger than {BODY_BYTES_MAX} bytes.", code="body_too_large")
             await refusal(scope, receive, send_with_id)
             return
+        if not _is_text(scope, body):
+            refusal = answer(
+                400,
+                "A NUL, or half of a surrogate pair, is no text.",
+                code="invalid_value",
+            )
+            await refusal(scope, receive, send_with_id)
+            return
         unread = [{"type": "http.request", "body": body, "more_body": False}]
 
         async def receive_body() -> Message:
             return unread.pop() if unread else await receive()
 
         await self._app(scope, receive_body, send_with_id)
+
+
+def _is_text(scope: Scope, body: bytes) -> bool:
+    """Whether path, query and body hold only text: PostgreSQL takes no NUL, and no database half a
+    character.
+    """
+    if "\x00" in scope["path"] or b"%00" in scope["query_string"]:
+        return False
+    if b"\\u" not in body:
+        return True  # only an escape gets either into JSON
+    try:
+        written = json.dumps(json.loads(body), ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    except (ValueError, RecursionError):
+        return True  # no JSON: who reads it says so
+    return b"\\u0000" not in written.replace(b"\\\\", b"")
 
 
 async def _read_body(content_length: bytes | None, receive: Receive) -> bytes | None:

@@ -279,6 +279,24 @@ async def test_every_refusal_has_openais_shape_and_a_request_id(plane: ControlPl
         assert response.headers["x-request-id"].startswith("req_")
 
 
+async def test_what_no_database_takes_as_text_is_refused(plane: ControlPlane) -> None:
+    """Guards against a mistyped id that reads as an outage (of PostgreSQL, by a NUL) or as a fault."""
+    asked = [
+        ("GET", "/admin/v1/tenants/%00", ""), ("GET", "/admin/v1/usage?model=a%00b", ""),
+        ("POST", "/admin/v1/tenants/%00/projects", '{"name": "x"}'),
+        *(("POST", "/admin/v1/limits", '{"tenant_id": "' + text + '", "kind": "spend", "max": "1"}')
+          for text in ("\\u0000", "a\\ud800", "\\\\\\u0000")),
+    ]  # fmt: skip
+    headers = {"Content-Type": "application/json"}
+    for method, path, body in asked:
+        answer = await plane.client.request(method, path, content=body, headers=headers)
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_value"), (path, body)
+    for text in ("\\\\u0000", "\\ud83d\\ude00"):  # a backslash and five letters; a whole pair
+        body = '{"tenant_id": "' + text + '", "kind": "spend", "max": "1"}'
+        answer = await plane.client.post("/admin/v1/limits", content=body, headers=headers)
+        assert answer.status_code == 404, (text, answer.text)
+
+
 async def test_only_a_working_admin_key_is_let_in(plane: ControlPlane) -> None:
     url = "/admin/v1/tenants"
     async with plane.database.write() as session:
