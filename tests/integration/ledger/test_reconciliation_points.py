@@ -7,7 +7,7 @@ from sqlalchemy import text
 
 from ledger.database import Database
 from ledger.periods import HOUR_US
-from ledger.reconciliation import points, samples
+from ledger.reconciliation import links, points, samples
 from ledger.reconciliation.arithmetic import NO_TOKENS, Tokens
 from ledger.reconciliation.checks import compare
 from ledger.reconciliation.lives import Sample
@@ -30,9 +30,9 @@ async def count(database: Database) -> int:
         return int((await session.execute(query)).scalar_one())
 
 
-async def standing(database: Database, since_us: int = NOON_US - HOUR_US) -> points.Standing:
+async def standing(database: Database, since_us: int = NOON_US - HOUR_US) -> links.Standing:
     async with database.read() as session:
-        (only,) = await points.standings(session, since_us)
+        (only,) = await links.standings(await session.connection(), since_us)
     return only
 
 
@@ -46,7 +46,7 @@ async def test_turns_come_to_what_one_comparison_does(database: Database, seed: 
         assert await turn(database, sample)
     async with database.read() as session:
         whole = await compare(session, seen, NOON_US - HOUR_US, LATER_US)
-        found = await points.windows(session, NOON_US - HOUR_US)
+        found = await links.windows(await session.connection(), NOON_US - HOUR_US)
     judged = [one.window for one in whole if one.window is not None]
     assert [window for _, window in found] == judged
     assert (await standing(database)).unexplained == NO_TOKENS
@@ -99,7 +99,7 @@ async def test_a_worker_that_was_slower_leaves_what_the_quicker_one_wrote(databa
     held = points._follow
     raced = False
 
-    async def slow(*arguments: object) -> list[points.Link]:
+    async def slow(*arguments: object) -> list[links.Link]:
         nonlocal raced
         chain = await held(*arguments)  # type: ignore[arg-type]
         if not raced:
