@@ -4,6 +4,7 @@ Raw ASGI.
 
 import json
 import re
+from urllib.parse import parse_qsl
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -46,6 +47,7 @@ class Requests:
             refusal = answer(
                 400,
                 "A NUL, or half of a surrogate pair, is no text.",
+                param=_nul_in(scope["query_string"]),
                 code="invalid_value",
             )
             await refusal(scope, receive, send_with_id)
@@ -73,6 +75,12 @@ def _is_text(scope: Scope, body: bytes) -> bool:
     except (ValueError, RecursionError):
         return True  # no JSON: who reads it says so
     return b"\\u0000" not in written.replace(b"\\\\", b"")
+
+
+def _nul_in(query: bytes) -> str | None:
+    """The parameter of a query that holds a NUL."""
+    pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    return next((name.removesuffix("[]") for name, value in pairs if "\x00" in value), None)
 
 
 async def _read_body(content_length: bytes | None, receive: Receive) -> bytes | None:

@@ -397,7 +397,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"bucket_width": "1w"}, "bucket_width"),
     ({"group_by": ["line_item"]}, "group_by.0"),
     ({"start_time": -1}, "start_time"),
-    ({"project_ids": ["a\0"]}, "project_ids.0"),
+    ({"project_ids": ["a\0"]}, "project_ids"),
     ({"page": "page_AAAA"}, "page"),
     ({"page": "page_" + "A" * 32}, "page"),
 ]
