@@ -100,10 +100,12 @@ async def test_two_that_race_with_one_key_make_one_thing(plane: ControlPlane) ->
             assert answer.json()["error"]["code"] == "idempotency_key_in_use"
 
 
+@pytest.mark.postgres
+@pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 async def test_while_the_first_is_at_work_the_second_is_refused(plane: ControlPlane) -> None:
-    """Guards against a retry that is done beside its first, or waits for it until its own client gives up."""
-    if plane.database.is_sqlite:
-        pytest.skip("one writer: the second waits in SQLite, and is answered from what is kept")
+    """Guards against a retry that is done beside its first, or waits for it until its own client gives up. On
+    SQLite there is one writer: the second waits there, and is answered from what is kept.
+    """
     async with plane.database.write() as session:
         tenant = await tenancy.create_tenant(session, "Acme", 1)
     patched = f"{TENANTS}/{tenant.id}/block"

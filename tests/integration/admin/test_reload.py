@@ -49,9 +49,9 @@ def status_of(up: Up, **fields: Any) -> int:
 def a_long_stream(up: Up, seen: Seen) -> Iterator[threading.Thread]:
     """A stream of some seconds that is under way; has ended when the block has."""
     client = Client(plainly(port_of(up)), up.first_run["api_key"], seen, may_retry=False)
-    stream = threading.Thread(target=client.call, args=(0, 500))
+    stream, before = threading.Thread(target=client.call, args=(0, 500)), seen.begun
     stream.start()
-    until(lambda: seen.begun, "the stream's first byte")
+    until(lambda: seen.begun > before, "the stream's first byte")
     yield stream
     stream.join()
     client.close()

@@ -14,7 +14,7 @@ from ledger.lease_terms import BalanceKey, Wish
 from ledger.limit_settings import LimitScope
 from ledger.limits import EACH_USER, Limit, LimitKind, LimitWindow
 from ledger.money import Rates
-from ledger.periods import DAY_US, HOUR_US
+from ledger.periods import DAY_US
 from ledger.poster import Poster
 from ledger.posting import PostResult, post
 from ledger.record import CallRecord, Charge, Entry, HolderEnded
@@ -208,7 +208,7 @@ async def test_a_sum_past_64_bits_stays_past_every_limit(customer: Customer) -> 
     limit = await customer.limit(LimitKind.TOKENS, LIFETIME, 9 * 10**18)
     for number in range(3):
         await customer.post(
-            customer.record(prompt_tokens=4 * 10**18, started_us=NOON_US + number * HOUR_US, model="free")
+            customer.record(prompt_tokens=4 * 10**18, started_us=NOON_US + number * DAY_US, model="free")
         )
     used, _ = await balance_of(customer.database, key_of(limit))
     assert used >= limit.max_value

@@ -11,10 +11,10 @@ import pytest
 from ledger import limit_settings, tenancy
 from ledger.database import Database
 from ledger.direct_database import T, Work
+from ledger.keys import digest
 from ledger.limit_settings import LimitScope
 from ledger.limits import EACH_USER, Limit, LimitKind, LimitWindow
-from ledger.principal import Principal
-from ledger.states import KeyState, ProjectState, TenantState
+from ledger.principals import find_principal
 from proxy.errors import KeyIncorrect
 from proxy.key_page import KEPT_US, KeyPage
 from tests.engines import Engine
@@ -139,10 +139,11 @@ async def test_polling_costs_one_transaction_a_second(sqlite_url: str) -> None:
     async with database.write() as session:
         tenant = await tenancy.create_tenant(session, "t", 1)
         project = await tenancy.create_project(session, tenant.id, "p", 1)
-        key, _ = await tenancy.create_api_key(session, b"p" * 32, project.id, "k", 1)
-    principal = Principal(
-        tenant.id, project.id, key.id, TenantState.ACTIVE, ProjectState.ACTIVE, KeyState.ACTIVE, None
-    )
+        _, secret = await tenancy.create_api_key(session, b"p" * 32, project.id, "k", 1)
+    stored_as = digest(b"p" * 32, secret.encode())
+    principal = await database.look(lambda connection: find_principal(connection, stored_as))
+    assert principal is not None
+    database.reads = 0
     clock = [1_795_000_000_000_000]
     page = KeyPage(database, models_of=lambda _: ["m"], currency="USD", now_us=lambda: clock[0])
     bodies = await asyncio.gather(*(page.body(principal) for _ in range(100)))
@@ -154,5 +155,5 @@ async def test_polling_costs_one_transaction_a_second(sqlite_url: str) -> None:
     await page.body(principal)
     assert database.reads == 2
     with pytest.raises(KeyIncorrect):
-        await page.body(replace(principal, api_key_id="key_gone"))
+        await page.body(replace(principal, secret_id=-1))
     await database.close()
