@@ -156,6 +156,7 @@ class Connection(asyncio.Protocol):
         if self._known is not None and self._head_bytes < 0 and self._is_known(self._known, data):
             return
         self._arriving = len(data)
+        begins = self._head_bytes <= 0 and (self._newest is None or self._newest.is_whole)
         if not self._parse(data):
             self._end(_NO_HTTP)
             return
@@ -167,7 +168,7 @@ class Connection(asyncio.Protocol):
         newest = self._newest
         if self._unbegun is not None:
             request, self._unbegun = self._unbegun, None
-            if newest is request and request.is_whole and self._lessons > 0:
+            if begins and newest is request and request.is_whole and self._lessons > 0:
                 self._learn(request, data)
             self._run(request)
         elif self.request is not None and self.request.is_wanted:

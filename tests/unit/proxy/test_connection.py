@@ -149,6 +149,18 @@ async def test_requests_with_the_same_head_are_told_apart_by_their_bodies() -> N
         assert "connection: close" in (await answer(reader))[0]
 
 
+async def test_the_rest_of_a_head_is_no_head() -> None:
+    """What came of a head in its second packet, learned as a whole one: later those bytes are a request."""
+    async with connected() as (connection, reader, writer):
+        writer.write(REQUEST[:8])
+        while connection.last_data == 0 or connection._head_bytes != 8:
+            await asyncio.sleep(0)
+        writer.write(REQUEST[8:])
+        assert (await answer(reader))[1] == b"/ {}"
+        writer.write(REQUEST[8:])
+        assert (await answer(reader))[0].startswith("http/1.1 400 ")
+
+
 async def test_requests_that_come_early_wait_for_the_answer_before() -> None:
     """Two answers in the wrong order, or in one another."""
     gates: list[Bell] = []
