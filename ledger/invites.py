@@ -20,7 +20,7 @@ from ledger.audit_facts import facts_of
 from ledger.emails import parse_email
 from ledger.errors import AlreadyExists, NotFound, Refused, TokenRefused
 from ledger.ids import new_id
-from ledger.pages import Page
+from ledger.keyset import Page
 from ledger.project_roles import ProjectGrants
 from ledger.roles import Role
 from ledger.sessions import Origin

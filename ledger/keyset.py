@@ -8,7 +8,7 @@ sees all of it.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Self, TypeVar
 
 from sqlalchemy import ColumnElement, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -34,6 +34,11 @@ class Page(Generic[R]):
 
     rows: list[R]
     has_more: bool
+
+    @classmethod
+    def of(cls, found: Sequence[R], limit: int) -> Self:
+        """Of what was found when one more than `limit` was asked for."""
+        return cls(list(found[:limit]), len(found) > limit)
 
 
 async def read_page(
@@ -61,12 +66,10 @@ async def read_page(
         query = query.order_by(columns.created_us.desc(), columns.id.desc())
     else:
         query = query.order_by(columns.created_us, columns.id)
-    rows = list((await session.execute(query.limit(wish.limit + 1))).scalars())
-    has_more = len(rows) > wish.limit
-    del rows[wish.limit :]
+    page = Page.of((await session.execute(query.limit(wish.limit + 1))).scalars().all(), wish.limit)
     if backwards:
-        rows.reverse()
-    return Page(rows, has_more)
+        page.rows.reverse()
+    return page
 
 
 async def _place(

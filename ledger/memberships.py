@@ -17,7 +17,7 @@ from ledger.audit import Subject
 from ledger.audit_events import Event
 from ledger.audit_facts import facts_of
 from ledger.errors import AlreadyExists, Denied, NotFound, Refused
-from ledger.pages import Page
+from ledger.keyset import Page
 from ledger.roles import Permission, Role
 from ledger.sessions import Origin
 from ledger.states import UserState

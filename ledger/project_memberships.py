@@ -12,8 +12,8 @@ from ledger.audit_events import Event
 from ledger.audit_facts import facts_of
 from ledger.emails import parse_email
 from ledger.errors import AlreadyExists, NotFound, Refused
+from ledger.keyset import Page
 from ledger.memberships import must_give
-from ledger.pages import Page
 from ledger.project_roles import ProjectRole
 from ledger.states import ProjectState
 from ledger.tables.people import ProjectMembership, User

@@ -117,7 +117,7 @@ async def list_invites(
     async with plane.database.read() as session:
         tenant_id = await organization_of(session, actor, organization)
         page = await invites.page(session, tenant_id, limit=limit, after=after)
-    data = [OrganizationInvite.of(invite, plane.now_us()) for invite in page.items]
+    data = [OrganizationInvite.of(invite, plane.now_us()) for invite in page.rows]
     return InvitePage(data=data, has_more=page.has_more, **edges([invite.id for invite in data]))
 
 

@@ -151,7 +151,7 @@ async def list_users(
     async with plane.database.read() as session:
         tenant_id = await organization_of(session, actor, organization)
         page = await memberships.list_members(session, tenant_id, limit=limit, after=after, emails=wanted)
-    data = [OrganizationUser.of(member) for member in page.items]
+    data = [OrganizationUser.of(member) for member in page.rows]
     return UserPage(data=data, has_more=page.has_more, **edges([user.id for user in data]))
 
 

@@ -95,7 +95,7 @@ async def list_project_users(
     async with plane.database.read() as session:
         project = await _project_of(session, actor, project_id, organization)
         page = await project_memberships.list_members(session, project, limit=limit, after=after)
-    data = [ProjectUser.of(member) for member in page.items]
+    data = [ProjectUser.of(member) for member in page.rows]
     return ProjectUserPage(data=data, has_more=page.has_more, **edges([user.id for user in data]))
 
 

@@ -1,21 +1,18 @@
 """A control plane under a real uvicorn, with an operator's key, for tests that speak HTTP to it."""
 
-import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import httpx
-import uvicorn
 
-from admin.app import create_app
 from admin.config import AdminSettings
 from ledger import admin_keys
 from ledger.database import Database
 from ledger.roles import Role
 from ledger.settings import pepper
+from tests.integration.admin.control_planes import serve
 
 CSRF = "X-CSRF-Token"
 
@@ -83,18 +80,15 @@ async def serving(settings: AdminSettings) -> AsyncIterator[Served]:
     database = Database(settings.database_url)
     async with database.write() as session:
         _, secret = await admin_keys.create_admin_key(session, pepper(settings), "Operator", 1)
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(create_app(settings), log_level="warning", lifespan="on"))
-    serving_it = asyncio.create_task(server.serve([listener]))
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    opened = [_client(url, {"Authorization": f"Bearer {secret}"})]
     try:
-        yield Served(opened[0], database, settings, url, opened)
+        async with serve(settings) as url:
+            opened = [_client(url, {"Authorization": f"Bearer {secret}"})]
+            try:
+                yield Served(opened[0], database, settings, url, opened)
+            finally:
+                for client in opened:
+                    await client.aclose()
     finally:
-        for client in opened:
-            await client.aclose()
-        server.should_exit = True
-        await serving_it
         await database.close()
 
 

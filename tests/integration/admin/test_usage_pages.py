@@ -1,10 +1,8 @@
 """OpenAI's usage and costs through the official client, against a real control plane on both databases."""
 
-import asyncio
 import importlib
 import itertools
 import json
-import socket
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
@@ -15,11 +13,9 @@ from typing import Any
 
 import openai
 import pytest
-import uvicorn
 from openai import AsyncOpenAI
 from pydantic import BaseModel
 
-from admin.app import create_app
 from admin.config import AdminSettings
 from ledger import admin_keys, prices, tenancy
 from ledger.database import Database
@@ -32,6 +28,7 @@ from ledger.roles import Role
 from ledger.settings import pepper
 from ledger.terms import Terms
 from ledger.usage import UsageSource
+from tests.integration.admin.control_planes import serve
 from tests.records import a_record
 
 SECOND_US = 1_000_000
@@ -99,26 +96,21 @@ async def accounts(database_url: str, tmp_path: Path) -> AsyncIterator[Accounts]
     records = [_call(number, keys, now_us) for number in range(300)]
     async with database.write() as session:
         await post(await session.connection(), records, Terms(), now_us)
-    listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(create_app(settings), log_level="warning", lifespan="on"))
-    serving = asyncio.create_task(server.serve([listener]))
-    url = f"http://127.0.0.1:{listener.getsockname()[1]}/v1"
-    clients = [
-        AsyncOpenAI(base_url=url, api_key="none", admin_api_key=one, max_retries=0, timeout=30)
-        for one in secrets
-    ]
-    yield Accounts(
-        *clients,
-        tenants[0].id,
-        [project.id for project in projects],
-        [key.id for key in keys],
-        records,
-        now_us,
-    )
-    for client in clients:
-        await client.close()
-    server.should_exit = True
-    await serving
+    async with serve(settings) as url:
+        clients = [
+            AsyncOpenAI(base_url=f"{url}/v1", api_key="none", admin_api_key=one, max_retries=0, timeout=30)
+            for one in secrets
+        ]
+        yield Accounts(
+            *clients,
+            tenants[0].id,
+            [project.id for project in projects],
+            [key.id for key in keys],
+            records,
+            now_us,
+        )
+        for client in clients:
+            await client.close()
     await database.close()
 
 

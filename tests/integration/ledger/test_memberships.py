@@ -202,7 +202,7 @@ async def test_a_page_follows_the_one_before(database: Database) -> None:
             after, seen, more = None, [], True
             while more:
                 page = await ask(after)
-                seen += [user.id for _, user in page.items]
+                seen += [user.id for _, user in page.rows]
                 after, more = seen[-1], page.has_more
             assert len(seen) == len(set(seen)) == 7
             assert seen == sorted(seen)
