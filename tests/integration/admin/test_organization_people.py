@@ -155,7 +155,7 @@ async def test_pages_are_walked_to_the_end_of_a_thousand(served: Served) -> None
     users = [f"user-{number:024d}" for number in range(MANY)]
     async with served.database.write() as session:
         empty = await project_memberships.list_members(session, project, limit=1)
-        assert empty.items == []
+        assert empty.rows == []
         for number, user_id in enumerate(users):
             email = f"u{number}@example.com"
             session.add(

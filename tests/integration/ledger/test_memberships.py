@@ -55,7 +55,7 @@ async def test_roles_are_given_changed_and_taken_and_written_down(database: Data
         await memberships.leave(session, tenant.id, ann.id, 7, by=OPERATOR)
     async with database.read() as session:
         assert await memberships.list_tenants(session, ann.id) == []
-        assert (await project_memberships.list_members(session, project, limit=9)).items == []
+        assert (await project_memberships.list_members(session, project, limit=9)).rows == []
         assert await users.get_user(session, ann.id) is not None
     assert await events(database) == ["user.added"]
     assert await events(database, tenant.id) == [
@@ -130,7 +130,7 @@ async def test_another_tenants_member_is_nobody(database: Database) -> None:
             with pytest.raises(NotFound):
                 await ask
         found = await memberships.list_members(session, tenant.id, limit=5, emails=["bob@example.com"])
-        assert found.items == []
+        assert found.rows == []
 
 
 async def test_an_archived_project_keeps_its_people_as_they_are(database: Database) -> None:
