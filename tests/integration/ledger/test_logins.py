@@ -214,7 +214,7 @@ async def test_an_invite_makes_a_user_once(door: Door) -> None:
         assert (membership.role, found.id) == (Role.BILLING, tenant.id)
         actor = await memberships.acting(session, begun.user, None, project.id, HERE)
         assert (actor.role, actor.project_id) == (Role.ADMIN, project.id)
-        ((invite,), _) = ((await invites.page(session, tenant.id, limit=5)).items, None)
+        ((invite,), _) = ((await invites.page(session, tenant.id, limit=5)).rows, None)
         assert invites.status_of(invite, NOON_US) is InviteStatus.ACCEPTED
     said = [event for event, _, tenant_id in await events(door.database) if tenant_id == tenant.id]
     assert said[-3:] == ["invite.sent", "invite.accepted", "login.succeeded"]
