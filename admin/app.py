@@ -41,6 +41,7 @@ from admin.api import (
     spend_limits,
     tenants,
     usage,
+    users,
 )
 from admin.api import (
     settings as tenant_settings,
@@ -104,6 +105,7 @@ def create_app(settings: AdminSettings) -> FastAPI:
         prices,
         usage,
         session,
+        users,
         reservations,
         backends,
     )

@@ -1,4 +1,4 @@
-"""Users and invites as JSON, for the command line: rules as in admin/schemas.py."""
+"""Users and invites as JSON, told by the control plane and the CLI: rules as in admin/schemas.py."""
 
 from collections.abc import Iterable
 from typing import Annotated, Any, Self
@@ -21,7 +21,7 @@ class UserRole(Resource):
 
 
 class UserRecord(Resource):
-    """A user, and what they are where."""
+    """A user, and what they are where; a tenant is told of itself alone."""
 
     id: str
     email: str

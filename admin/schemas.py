@@ -31,6 +31,18 @@ Expiry = Annotated[
     ),
 ]
 Name = Annotated[str, Field(min_length=1, max_length=200, examples=["Acme"])]
+Email = Annotated[str, Field(min_length=1, max_length=1024, examples=["ann@example.com"])]
+Password = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=4096,
+        repr=False,
+        examples=["kumquat lattice vortex"],
+        description="12 to 1024 characters; not the e-mail address, and none of the commonest",
+        json_schema_extra={"format": "password"},
+    ),
+]
 MemberRole = Annotated[
     Literal["owner", "admin", "billing", "reader"],
     Field(examples=["reader"], description="What a user is in a tenant; OpenAI knows `owner` and `reader`"),

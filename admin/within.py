@@ -1,4 +1,4 @@
-"""What an actor sees: finding a tenant, project, key or limit for it.
+"""What an actor sees: finding a tenant, project, key, user or limit for it.
 
 Whose it is not gets NotFound, the very one that an id gets which names nothing: nobody learns that another
 tenant's is there. The operator sees all.
@@ -9,11 +9,12 @@ from typing import Annotated
 from fastapi import Header
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ledger import limit_settings, tenancy
+from ledger import limit_settings, memberships, tenancy, users
 from ledger.actors import Actor
 from ledger.errors import Denied, NotFound, Refused
 from ledger.limits import Limit
 from ledger.roles import Permission
+from ledger.tables.people import User
 from ledger.tables.tenancy import ApiKey, Project, Tenant
 
 Organization = Annotated[
@@ -46,6 +47,13 @@ async def key_of(session: AsyncSession, actor: Actor, key_id: str) -> ApiKey:
     if not actor.sees(key.tenant_id, key.project_id):
         raise NotFound("key", key_id)
     return key
+
+
+async def user_of(session: AsyncSession, actor: Actor, user_id: str) -> User:
+    """The user; for a tenant's actor, a member of it. Raises NotFound."""
+    if actor.tenant_id is None:
+        return await users.get_user(session, user_id)
+    return (await memberships.get_member(session, actor.tenant_id, user_id))[1]
 
 
 async def limit_of(session: AsyncSession, actor: Actor, limit_id: str) -> Limit:

@@ -203,6 +203,47 @@ def must_give(by: Actor, role: Role) -> None:
         raise Denied(Permission.PEOPLE_WRITE, f"for the role {role}, which allows more than yours")
 
 
+async def must_be_above(session: AsyncSession, user_id: str, by: Actor) -> str | None:
+    """The tenant in whose name `by` does what concerns a user in all their tenants; None: the operator's.
+
+    A tenant's own may do it to who is a member of that tenant and of no other, and has no role above theirs.
+    Raises NotFound, Denied.
+    """
+    if by.tenant_id is None:
+        if by.role is not Role.OPERATOR:
+            raise NotFound("user", user_id)
+        return None
+    membership, user = await get_member(session, by.tenant_id, user_id)
+    must_give(by, membership.role)
+    if user.is_operator or len(await list_tenants(session, user_id)) > 1:
+        raise Denied(Permission.PEOPLE_WRITE, "for a user who belongs to other organizations, too")
+    return by.tenant_id
+
+
+async def set_state(session: AsyncSession, user_id: str, state: UserState, now_us: int, *, by: Actor) -> User:
+    """Disable a user in all their tenants, or let them in again. Raises NotFound, Denied, and Refused for the
+    last owner.
+    """
+    tenant_id = await must_be_above(session, user_id, by)
+    if tenant_id is not None and state is UserState.DISABLED:
+        await _leave_an_owner(session, *await _held(session, tenant_id, user_id), by)
+    return await users.set_state(session, user_id, state, now_us, by=by)
+
+
+async def of_users(
+    session: AsyncSession, user_ids: Sequence[str], tenant_id: str | None = None
+) -> dict[str, list[Membership]]:
+    """What each of these users is, the oldest membership first: everywhere, or in one tenant."""
+    query = select(Membership).where(col(Membership.user_id).in_(user_ids))
+    if tenant_id is not None:
+        query = query.where(col(Membership.tenant_id) == tenant_id)
+    found: dict[str, list[Membership]] = {user_id: [] for user_id in user_ids}
+    query = query.order_by(col(Membership.added_us), col(Membership.tenant_id))
+    for one in (await session.execute(query)).scalars():
+        found[one.user_id].append(one)
+    return found
+
+
 async def _held(session: AsyncSession, tenant_id: str, user_id: str) -> Member:
     """As get_member; every owner of the tenant stays as they are until the commit."""
     owners = (

@@ -1,8 +1,7 @@
 """Password resets: leave to set a user's password once, made by somebody above them.
 
-Who sets a password can become that user, in every tenant of theirs. So a tenant's owner or admin may reset
-only the password of who is a member of that tenant and of no other, and whose role is not above their own;
-the rest is the operator's.
+Who sets a password can become that user, in every tenant of theirs: it takes somebody above them in all of
+those (`memberships.must_be_above`).
 """
 
 from typing import Final
@@ -15,9 +14,8 @@ from ledger import audit, memberships, tokens, users
 from ledger.actors import Actor
 from ledger.audit import Subject
 from ledger.audit_events import Event
-from ledger.errors import Denied, NotFound, Refused, TokenRefused
+from ledger.errors import Refused, TokenRefused
 from ledger.ids import new_id
-from ledger.roles import Permission, Role
 from ledger.sessions import Origin
 from ledger.states import UserState
 from ledger.tables.people import PasswordReset, User
@@ -33,7 +31,7 @@ async def create(
 
     Raises NotFound for who is no member of the actor's tenant, Denied, Refused for a disabled user.
     """
-    tenant_id = await _must_be_above(session, user_id, by)
+    tenant_id = await memberships.must_be_above(session, user_id, by)
     user = await users.get_user(session, user_id)
     if user.state != UserState.ACTIVE:
         raise Refused(f"user {user_id} is disabled")
@@ -98,16 +96,3 @@ async def use(
         raise TokenRefused("password reset")
     by = memberships.themselves(user, origin)
     await users.set_credential(session, user, credential_hash, now_us, by=by)
-
-
-async def _must_be_above(session: AsyncSession, user_id: str, by: Actor) -> str | None:
-    """The tenant in whose name it is done; None: the operator's. Raises NotFound, Denied."""
-    if by.tenant_id is None:
-        if by.role is not Role.OPERATOR:
-            raise NotFound("user", user_id)
-        return None
-    membership, user = await memberships.get_member(session, by.tenant_id, user_id)
-    memberships.must_give(by, membership.role)
-    if user.is_operator or len(await memberships.list_tenants(session, user_id)) > 1:
-        raise Denied(Permission.PEOPLE_WRITE, "for a user who belongs to other organizations, too")
-    return by.tenant_id

@@ -43,6 +43,7 @@ class Permission(StrEnum):
     COSTS_READ = "costs.read"
     PEOPLE_READ = "people.read"
     PEOPLE_WRITE = "people.write"
+    USERS_WRITE = "users.write"
     ADMIN_KEYS_READ = "admin_keys.read"
     ADMIN_KEYS_WRITE = "admin_keys.write"
     AUDIT_READ = "audit.read"
@@ -78,6 +79,7 @@ ROLES_OF: Final = MappingProxyType(
         _P.COSTS_READ: frozenset(_ALL),
         _P.PEOPLE_READ: frozenset(_SEE),
         _P.PEOPLE_WRITE: frozenset(_RUN),
+        _P.USERS_WRITE: frozenset(_SERVE),
         _P.ADMIN_KEYS_READ: frozenset(_RUN),
         _P.ADMIN_KEYS_WRITE: frozenset(_RUN),
         _P.AUDIT_READ: frozenset(_RUN),

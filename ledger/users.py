@@ -6,6 +6,7 @@ in whose name it changes something: `by`.
 """
 
 from dataclasses import replace
+from typing import Final
 
 from sqlalchemy import delete, func, select
 from sqlalchemy.exc import IntegrityError
@@ -20,10 +21,15 @@ from ledger.audit_facts import facts_of
 from ledger.emails import parse_email
 from ledger.errors import AlreadyExists, NotFound, WrongCredentials
 from ledger.ids import new_id
+from ledger.places import Cut, Order, Page
 from ledger.roles import Role
 from ledger.states import UserState
 from ledger.tables.people import Membership, PasswordReset, User
 from ledger.tenancy import checked_name
+
+_OLDEST_FIRST: Final[Order[User]] = Order(
+    (col(User.created_us), col(User.id)), (int, str), lambda user: (user.created_us, user.id)
+)
 
 
 async def create_user(
@@ -75,6 +81,21 @@ async def list_users(session: AsyncSession) -> list[User]:
     """Every user, the oldest first."""
     query = select(User).order_by(col(User.created_us), col(User.id))
     return list((await session.execute(query)).scalars())
+
+
+async def page_users(
+    session: AsyncSession, cut: Cut, *, tenant_id: str | None = None, email: str | None = None
+) -> Page[User]:
+    """A page of the users, of a tenant's members or of who has this e-mail address, the oldest first. Raises
+    Refused.
+    """
+    query = select(User)
+    if tenant_id is not None:
+        members = select(col(Membership.user_id)).where(col(Membership.tenant_id) == tenant_id)
+        query = query.where(col(User.id).in_(members))
+    if email is not None:
+        query = query.where(col(User.email) == email.strip().lower())
+    return await _OLDEST_FIRST.page(session, query, cut)
 
 
 async def set_state(session: AsyncSession, user_id: str, state: UserState, now_us: int, *, by: Actor) -> User:

@@ -9,7 +9,7 @@ from admin import letters, session_cookie
 from admin.actors import Actor, may
 from admin.auth import Here, Plane
 from admin.errors import CsrfFailed, ErrorBody
-from admin.schemas import Instant, Name, Resource
+from admin.schemas import Email, Instant, Name, Password, Resource
 from admin.signed_in import CSRF_HEADER, Person, SignedIn, give_token
 from admin.times import format_instant
 from ledger import memberships, password_resets, sessions
@@ -20,18 +20,6 @@ from ledger.tables.tenancy import Tenant
 
 router = APIRouter(tags=["sessions"])
 
-Email = Annotated[str, Field(min_length=1, max_length=1024, examples=["ann@example.com"])]
-Password = Annotated[
-    str,
-    Field(
-        min_length=1,
-        max_length=4096,
-        repr=False,
-        examples=["kumquat lattice vortex"],
-        description="12 to 1024 characters; not the e-mail address, and none of the commonest",
-        json_schema_extra={"format": "password"},
-    ),
-]
 TokenText = Annotated[str, Field(min_length=1, max_length=256, repr=False, examples=["invite-3fKq.9ZqT"])]
 
 TOO_MANY: dict[int | str, dict[str, Any]] = {

@@ -15,7 +15,7 @@ from ledger.tables.base import JsonText, StateText, Table
 class User(Table, table=True):
     """A person with an e-mail address, in its one form (ledger/emails.py), and a password.
 
-    `is_operator`: of the service itself, in every tenant; only the command line makes one.
+    `is_operator`: of the service itself, in every tenant; only the operator makes one.
     """
 
     # `user` is a word of SQL: in PostgreSQL, `SELECT * FROM user` silently reads something else.

@@ -106,6 +106,11 @@ WAYS: dict[tuple[str, str], Way] = {
         {"email": "{newcomer_email}", "role": "member"}
     ),
     ("POST", "/v1/organization/projects/{project_id}/users/{user_id}"): Way({"role": "owner"}),
+    ("POST", "/admin/v1/users"): Way(
+        {"email": "new@example.com", "name": "N", "tenant_id": "{tenant_id}"}, status=201
+    ),
+    ("POST", "/admin/v1/users/{user_id}/enable"): Way(quiet=True),
+    ("POST", "/admin/v1/users/{user_id}/password"): Way({"password": "xkcd-oak-river-9"}),
     ("POST", "/admin/v1/users/{user_id}/password-resets"): Way(status=201),
     ("GET", "/v1/organization/costs"): Way(query={"start_time": "1793491200"}),
     ("POST", IN_PROJECT): Way({"name": "Q"}),

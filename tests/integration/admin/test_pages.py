@@ -13,8 +13,9 @@ from ledger.database import Database
 from ledger.ids import new_id
 from ledger.limits import LimitKind, LimitWindow
 from ledger.settings import pepper
-from ledger.states import KeyState, ProjectState, TenantState
+from ledger.states import KeyState, ProjectState, TenantState, UserState
 from ledger.tables.limits import UsageLimit
+from ledger.tables.people import User
 from ledger.tables.prices import PriceVersion
 from ledger.tables.tenancy import AdminKey, ApiKey, Project, Tenant
 from tests.integration.admin.control_planes import ControlPlane
@@ -62,6 +63,13 @@ def price(number: int) -> PriceVersion:
     )  # fmt: skip
 
 
+def user(number: int) -> User:
+    return User(
+        id=new_id("user-"), email=f"{number}@example.com", name="U", state=UserState.ACTIVE,
+        is_operator=False, created_us=number // 3,
+    )  # fmt: skip
+
+
 LISTS: dict[str, Callable[[int], Any]] = {
     "/admin/v1/tenants": tenant,
     f"/admin/v1/tenants/{TENANT}/projects": project,
@@ -69,6 +77,7 @@ LISTS: dict[str, Callable[[int], Any]] = {
     "/admin/v1/admin_keys": admin_key,
     "/admin/v1/limits": limit,
     "/admin/v1/prices": price,
+    "/admin/v1/users": user,
 }
 
 

@@ -19,6 +19,7 @@ def test_the_operator_may_everything_and_nobody_else_what_is_the_services() -> N
     services = {one for one in Permission if ROLES_OF[one] == {Role.OPERATOR}}
     assert services == {
         Permission.TENANTS_WRITE,
+        Permission.USERS_WRITE,
         Permission.PRICES_WRITE,
         Permission.BACKENDS_READ,
         Permission.BACKENDS_WRITE,
