@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from admin.restrictions import Cidrs, ModelList, Scopes, TagMap
 from admin.times import format_instant
+from ledger.key_owners import Owner
 from ledger.money import format_micros, format_picos
 from ledger.reports import UsageTotal
 from ledger.roles import Role
@@ -122,6 +123,30 @@ class SecretView(Resource):
         )
 
 
+class KeyOwnerView(Resource):
+    """Whose a key is."""
+
+    type: Literal["user", "service_account"]
+    id: str
+    name: str
+    email: Annotated[str | None, Field(description="A user's")]
+    project_access: Annotated[
+        Literal["active", "inactive"],
+        Field(description="Inactive: they have no part in the project now, and the key does not work"),
+    ]
+
+    @classmethod
+    def of(cls, owner: Owner) -> Self:
+        """The view of an owner."""
+        return cls(
+            type="user" if owner.is_user else "service_account",
+            id=owner.id,
+            name=owner.name,
+            email=owner.email,
+            project_access="active" if owner.has_access else "inactive",
+        )
+
+
 class KeyView(Resource):
     """An API key, without its secrets; `redacted` is of the newest of them."""
 
@@ -141,11 +166,12 @@ class KeyView(Resource):
     service_account_id: Annotated[str | None, Field(description="Whose it is, unless it is a user's")]
     user_id: Annotated[str | None, Field(description="Whose it is, unless it is a service account's")]
     secrets: Annotated[list[SecretView], Field(description="The newest first; two during a rotation")]
+    owner: Annotated[KeyOwnerView | None, Field(description="Null: made before keys had owners")]
 
     @classmethod
-    def of(cls, key: ApiKey, secrets: Sequence[ApiKeySecret]) -> Self:
-        """The view of a row and its secrets: admin/key_views.py finds them."""
-        return cls(**_key_fields(key, secrets))
+    def of(cls, key: ApiKey, secrets: Sequence[ApiKeySecret], owner: Owner | None) -> Self:
+        """The view of a row, its secrets and its owner: admin/key_views.py finds them."""
+        return cls(**_key_fields(key, secrets, owner))
 
 
 class NewKey(KeyView):
@@ -154,12 +180,12 @@ class NewKey(KeyView):
     key: str
 
     @classmethod
-    def made(cls, key: ApiKey, secrets: Sequence[ApiKeySecret], secret: str) -> Self:
-        """The view of a row and its secrets, with the newest of them itself."""
-        return cls(key=secret, **_key_fields(key, secrets))
+    def made(cls, key: ApiKey, secrets: Sequence[ApiKeySecret], owner: Owner | None, secret: str) -> Self:
+        """The view of a row, its secrets and its owner, with the newest secret itself."""
+        return cls(key=secret, **_key_fields(key, secrets, owner))
 
 
-def _key_fields(key: ApiKey, secrets: Sequence[ApiKeySecret]) -> dict[str, Any]:
+def _key_fields(key: ApiKey, secrets: Sequence[ApiKeySecret], owner: Owner | None) -> dict[str, Any]:
     return {
         "id": key.id,
         "project_id": key.project_id,
@@ -177,6 +203,7 @@ def _key_fields(key: ApiKey, secrets: Sequence[ApiKeySecret]) -> dict[str, Any]:
         "service_account_id": key.service_account_id,
         "user_id": key.user_id,
         "secrets": [SecretView.of(one) for one in secrets],
+        "owner": None if owner is None else KeyOwnerView.of(owner),
     }
 
 

@@ -17,7 +17,10 @@ from ledger.tables.tenancy import AdminKey, ApiKey, Project, Tenant
 SHOWN: Final[Mapping[type[Table], tuple[str, ...]]] = {
     Tenant: ("name", "state", "outage_policy"),
     Project: ("name", "state", "model_permissions"),
-    ApiKey: ("name", "state", "redacted", "expires_us", "model_permissions", "scopes", "networks", "tags"),
+    ApiKey: (
+        "name", "state", "redacted", "expires_us", "model_permissions", "scopes", "networks", "tags",
+        "service_account_id", "user_id",
+    ),
     ServiceAccount: ("name", "role"),
     AdminKey: ("name", "state", "redacted", "expires_us", "role", "tenant_id", "project_id"),
     UsageLimit: (

@@ -12,6 +12,8 @@ from ledger.direct import Connection
 from ledger.given import Statement
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy.ext.asyncio import AsyncSession
 
 APPEND_LOCK: Final = 0x6D67_0001  # any number that no other user of advisory locks in this database has
@@ -35,9 +37,16 @@ class Change(NamedTuple):
 
 async def append(session: "AsyncSession", kind: str, subject_id: str, now_us: int) -> None:
     """Say that `subject_id` changed, behind what the session has made so far."""
+    await append_each(session, kind, [subject_id], now_us)
+
+
+async def append_each(session: "AsyncSession", kind: str, subject_ids: "Sequence[str]", now_us: int) -> None:
+    """As `append`, of any number of subjects."""
     await session.flush()
     await lock(session)
-    await _APPEND.change(await session.connection(), [(now_us, kind, subject_id)])
+    if subject_ids:
+        rows = [(now_us, kind, subject_id) for subject_id in subject_ids]
+        await _APPEND.change(await session.connection(), rows)
 
 
 async def lock(session: "AsyncSession") -> None:

@@ -12,7 +12,7 @@ from sqlalchemy import select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from ledger import audit, memberships, tenancy, tokens, users
+from ledger import audit, key_access, memberships, tenancy, tokens, users
 from ledger.actors import Actor
 from ledger.audit import Subject
 from ledger.audit_events import Event
@@ -174,6 +174,7 @@ async def accept(
         known = await session.get(ProjectMembership, (user.id, project_id))
         if project is not None and project.state != ProjectState.ARCHIVED and known is None:
             session.add(ProjectMembership(user_id=user.id, project_id=project_id, role=role, added_us=now_us))
+    await key_access.tell(session, user.id, now_us, tenant_id=invite.tenant_id)
     by = memberships.actor_of(user, membership.role, invite.tenant_id, origin)
     facts = {"user_id": user.id, **facts_of(invite)}
     await _record(session, by, Event.INVITE_ACCEPTED, invite, None, facts, now_us)

@@ -1,4 +1,5 @@
-"""What a key is told at its making, changed later: its name, its end, what it may do, its tags.
+"""What a key is told at its making, changed later: its name, its end, what it may do, its tags, its
+owner.
 
 One change of any number of settings is one transaction of the caller's, one line to the workers and one event
 of the audit log. Its state is ledger/tenancy.py's, its secrets are ledger/key_secrets.py's.
@@ -14,6 +15,7 @@ from ledger.audit import Subject
 from ledger.audit_events import Event
 from ledger.audit_facts import facts_of
 from ledger.errors import Refused
+from ledger.key_owners import KeyOwner
 from ledger.networks import Networks
 from ledger.permissions import KeyScopes, ModelPermissions
 from ledger.tables.tenancy import ApiKey
@@ -29,6 +31,7 @@ class KeySettings(TypedDict, total=False):
     scopes: KeyScopes | None
     networks: Networks | None
     tags: Tags | None
+    owner: KeyOwner
 
 
 async def change_api_key(
@@ -44,7 +47,12 @@ async def change_api_key(
     if expires_us is not None and expires_us <= now_us:
         raise Refused("the key would be expired at once: block it, or revoke it for good")
     before = facts_of(key)
-    for name, value in settings.items():
+    told: dict[str, object] = {**settings}
+    if "owner" in settings:
+        owner = settings["owner"]
+        del told["owner"]
+        told.update(service_account_id=owner.service_account_id, user_id=owner.user_id)
+    for name, value in told.items():
         if getattr(key, name) != value:
             setattr(key, name, value)
     if facts_of(key) != before:

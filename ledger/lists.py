@@ -5,10 +5,11 @@ A deleted one is no part of a list, and still a place for its next page to begin
 
 from collections.abc import Sequence
 
-from sqlalchemy import ColumnElement, false
+from sqlalchemy import ColumnElement, literal_column, not_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
+from ledger.key_access import HAS_ACCESS
 from ledger.keyset import Page, PageWish, read_page
 from ledger.states import KeyState, ProjectState
 from ledger.tables.tenancy import AdminKey, ApiKey, Project
@@ -34,11 +35,12 @@ async def api_keys(
     session: AsyncSession, project_id: str, wish: PageWish, *, owner_has_access: bool | None = None
 ) -> Page[ApiKey]:
     """A project's keys. `owner_has_access`: only those whose owner has a part in the project, or only those
-    whose owner has none; a service account that has keys has its part.
+    whose owner has none (ledger/key_access.py).
     """
     shown: Sequence[ColumnElement[bool]] = [col(ApiKey.state) != KeyState.REVOKED]
-    if owner_has_access is False:
-        shown = [*shown, false()]
+    if owner_has_access is not None:
+        has_access: ColumnElement[bool] = literal_column(HAS_ACCESS.format(key="api_key"))
+        shown = [*shown, has_access if owner_has_access else not_(has_access)]
     return await read_page(session, ApiKey, wish, [col(ApiKey.project_id) == project_id], shown)
 
 

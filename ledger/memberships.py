@@ -11,7 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from ledger import audit, tenancy, users
+from ledger import audit, key_access, tenancy, users
 from ledger.actors import Actor, ActorKind
 from ledger.audit import Subject
 from ledger.audit_events import Event
@@ -95,6 +95,7 @@ async def join(
     except IntegrityError:  # another transaction was quicker
         raise AlreadyExists(f"user {user.id} is a member already") from None
     await users.void_resets(session, user.id)  # who could reset the password then could enter here with it
+    await key_access.tell(session, user.id, now_us, tenant_id=tenant_id)
     subject = Subject(user.id, tenant_id)
     await audit.record(session, by, Event.USER_ADDED, subject, None, _facts(made, user), now_us)
     return made
@@ -111,14 +112,15 @@ async def set_role(
         await _leave_an_owner(session, membership, user, by)
         before = _facts(membership, user)
         membership.role = role
+        await key_access.tell(session, user.id, now_us, tenant_id=tenant_id)
         subject = Subject(user.id, tenant_id)
         await audit.record(session, by, Event.USER_UPDATED, subject, before, _facts(membership, user), now_us)
     return membership, user
 
 
 async def leave(session: AsyncSession, tenant_id: str, user_id: str, now_us: int, *, by: Actor) -> None:
-    """End a membership, and those in the tenant's projects. The user stays: other tenants may know them.
-    Raises NotFound, Denied, and Refused for the last owner.
+    """End a membership, and those in the tenant's projects: the user's keys there stop working. The user
+    stays: other tenants may know them. Raises NotFound, Denied, and Refused for the last owner.
     """
     membership, user = await _held(session, tenant_id, user_id)
     must_give(by, membership.role)
@@ -131,6 +133,7 @@ async def leave(session: AsyncSession, tenant_id: str, user_id: str, now_us: int
     )
     before = _facts(membership, user)
     await session.delete(membership)
+    await key_access.tell(session, user_id, now_us, tenant_id=tenant_id)
     await audit.record(session, by, Event.USER_DELETED, Subject(user_id, tenant_id), before, None, now_us)
 
 

@@ -5,6 +5,7 @@ from typing import Final, NamedTuple
 from ledger import kept_text
 from ledger.direct import Connection
 from ledger.errors import NotFound
+from ledger.key_access import HAS_ACCESS
 from ledger.limit_rows import limits_of
 from ledger.networks import Networks
 from ledger.permissions import KeyScopes, ModelPermissions
@@ -15,7 +16,8 @@ __all__ = ["Principal", "ShownKey", "find_principal", "show_key"]
 
 _FIND: Final = (
     "SELECT k.tenant_id, k.project_id, k.id, t.state, p.state, k.state, k.expires_us, t.outage_policy,"
-    " s.id, s.expires_us, p.model_permissions, k.model_permissions, k.scopes, k.networks"
+    " s.id, s.expires_us, p.model_permissions, k.model_permissions, k.scopes, k.networks,"
+    " CASE WHEN {has_access} THEN 1 ELSE 0 END"
     " FROM api_key_secret AS s JOIN api_key AS k ON k.id = s.api_key_id"
     " JOIN project AS p ON p.id = k.project_id JOIN tenant AS t ON t.id = k.tenant_id"
     " WHERE s.digest = {given}"
@@ -40,16 +42,16 @@ class ShownKey(NamedTuple):
 
 async def find_principal(connection: Connection, digest: bytes) -> Principal | None:
     """The principal of the secret with this digest, in whatever state its key is; None when there is no such
-    secret.
+    secret. A key whose owner has no access counts as blocked.
 
     In a `look`, both queries see one moment.
     """
-    query = _FIND.format(given=_GIVEN[connection.dialect.name])
+    query = _FIND.format(given=_GIVEN[connection.dialect.name], has_access=HAS_ACCESS.format(key="k"))
     rows = (await connection.exec_driver_sql(query, (digest,))).all()
     if not rows:
         return None
     tenant_id, project_id, key_id, of_tenant, of_project, of_key, expires_us, outage_policy, *rest = rows[0]
-    secret_id, grace_ends_us, *texts = rest
+    secret_id, grace_ends_us, *texts, has_access = rest
     projects, keys = (kept_text.read(ModelPermissions, text) for text in texts[:2])
     return Principal(
         tenant_id,
@@ -57,7 +59,7 @@ async def find_principal(connection: Connection, digest: bytes) -> Principal | N
         key_id,
         TenantState(of_tenant),
         ProjectState(of_project),
-        KeyState(of_key),
+        KeyState(of_key) if has_access or of_key != KeyState.ACTIVE else KeyState.BLOCKED,
         _first(expires_us, grace_ends_us),
         limits=await limits_of(connection, tenant_id, project_id, key_id),
         model_permissions=tuple(each for each in (projects, keys) if each is not None),

@@ -5,7 +5,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from ledger import audit, memberships, users
+from ledger import audit, key_access, memberships, users
 from ledger.actors import Actor
 from ledger.audit import Subject
 from ledger.audit_events import Event
@@ -78,6 +78,7 @@ async def add(
         await session.flush()
     except IntegrityError:  # another transaction was quicker
         raise AlreadyExists(f"user {user_id} is in project {project.id} already") from None
+    await key_access.tell(session, user_id, now_us, project_id=project.id)
     await _record(session, by, Event.USER_ADDED, project, None, (made, user), now_us)
     return made, user
 
@@ -104,6 +105,7 @@ async def remove(session: AsyncSession, project: Project, user_id: str, now_us: 
     must_give(by, membership.role.role())
     before = _facts(membership, user)
     await session.delete(membership)
+    await key_access.tell(session, user_id, now_us, project_id=project.id)
     await _record(session, by, Event.USER_DELETED, project, before, None, now_us, user_id)
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
-from ledger import audit, sessions
+from ledger import audit, key_access, sessions
 from ledger.actors import Actor, ActorKind
 from ledger.audit import Subject
 from ledger.audit_events import Event
@@ -99,7 +99,9 @@ async def page_users(
 
 
 async def set_state(session: AsyncSession, user_id: str, state: UserState, now_us: int, *, by: Actor) -> User:
-    """Disable a user, who is logged out everywhere at once, or let them in again. Raises NotFound."""
+    """Disable a user, who is logged out everywhere at once and whose keys stop working, or let them and their
+    keys in again. Raises NotFound.
+    """
     user = await get_user(session, user_id)
     if user.state == state:
         return user
@@ -108,6 +110,7 @@ async def set_state(session: AsyncSession, user_id: str, state: UserState, now_u
     if state is UserState.DISABLED:
         await sessions.end_all(session, user.id)
         await void_resets(session, user.id)
+    await key_access.tell(session, user.id, now_us)
     await record_for_tenants(session, by, Event.USER_UPDATED, user, before, facts_of(user), now_us)
     return user
 

@@ -112,7 +112,7 @@ class KeyIncorrect(ApiError):
 
 
 class AccessBlocked(ApiError):
-    """The key, its project or its tenant is blocked."""
+    """The key, its project or its tenant is blocked; or its owner has no part in the project now."""
 
     status = 403
     type = "invalid_request_error"

@@ -14,7 +14,8 @@ from admin.restrictions import KeyRestrictions, TagMap
 from admin.schemas import Expiry, KeyView, Name, NewKey
 from admin.times import parse_expiry, parse_grace
 from admin.within import key_of, project_of
-from ledger import key_secrets, tenancy
+from ledger import key_owners, key_secrets, tenancy
+from ledger.key_owners import KeyOwner
 from ledger.key_settings import KeySettings, change_api_key
 from ledger.roles import Permission
 from ledger.tables.tenancy import ApiKey
@@ -32,6 +33,13 @@ class KeyOrder(KeyRestrictions):
     name: Name = "API key"
     expires: Expiry = None
     tags: TagMap | None = None
+    owner: Annotated[
+        str | None,
+        Field(
+            description="A user (`user-...`) or a service account (`svc_acct_...`) with a part in the"
+            " project; null: the project itself. Unless given: the user whose session asks, or the project"
+        ),
+    ] = None
 
 
 class KeyChange(KeyRestrictions):
@@ -40,6 +48,9 @@ class KeyChange(KeyRestrictions):
     name: Annotated[Name | None, Field(description="Null: as it was")] = None
     expires: Expiry = None
     tags: Annotated[TagMap | None, Field(description="In place of those of before; null or {}: none")] = None
+    owner: Annotated[
+        str | None, Field(description="As for a new key; null: the project itself. Left out: as it was")
+    ] = None
 
     def settings(self, now_us: int) -> KeySettings:
         """What is told, and nothing else. Raises Refused."""
@@ -91,7 +102,11 @@ async def create_key(plane: Here, actor: Writing, project_id: str, body: KeyOrde
     now = plane.now_us()
     expires_us = None if body.expires is None else parse_expiry(body.expires, now)
     async with plane.database.write() as session:
-        await project_of(session, actor, project_id)
+        project = await project_of(session, actor, project_id)
+        if "owner" in body.model_fields_set:
+            owner: KeyOwner | None = await key_owners.chosen(session, project, body.owner, now)
+        else:
+            owner = await key_owners.of_maker(session, project, actor)
         key, secret = await tenancy.create_api_key(
             session,
             plane.pepper,
@@ -104,6 +119,7 @@ async def create_key(plane: Here, actor: Writing, project_id: str, body: KeyOrde
             networks=body.networks(),
             tags=Tags.of(body.tags or {}),
             by=actor,
+            owner=owner,
         )
         return await new_key(session, key, secret)
 
@@ -123,7 +139,10 @@ async def update_key(plane: Here, actor: Writing, key_id: str, body: KeyChange) 
     now = plane.now_us()
     settings = body.settings(now)
     async with plane.database.write() as session:
-        await key_of(session, actor, key_id)
+        found = await key_of(session, actor, key_id)
+        if "owner" in body.model_fields_set:
+            project = await tenancy.get_project(session, found.project_id)
+            settings["owner"] = await key_owners.chosen(session, project, body.owner, now)
         key = await change_api_key(session, key_id, settings, now, by=actor)
         return await view_of(session, key)
 

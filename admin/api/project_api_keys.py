@@ -35,19 +35,39 @@ class OwningServiceAccount(BaseModel):
     role: str
 
 
-class ProjectApiKeyOwner(BaseModel):
-    """Whose a key is."""
+class OwningUser(BaseModel):
+    """A user who owns a key; `role` is their part in the project: `owner`, `member` or `none`."""
+
+    id: str
+    email: str
+    name: str
+    created_at: int
+    role: str
+
+
+class ServiceAccountOwner(BaseModel):
+    """Whose a key is: a program's."""
 
     type: Literal["service_account"]
     service_account: OwningServiceAccount
 
-    @classmethod
-    def of(cls, owner: Owner) -> Self:
-        """The view of an owner."""
-        account = OwningServiceAccount(
-            id=owner.id, name=owner.name, created_at=seconds(owner.created_us), role=owner.role
+
+class UserOwner(BaseModel):
+    """Whose a key is: a person's."""
+
+    type: Literal["user"]
+    user: OwningUser
+
+
+def _view(owner: Owner) -> ServiceAccountOwner | UserOwner:
+    created_at = seconds(owner.created_us)
+    if owner.email is not None:
+        user = OwningUser(
+            id=owner.id, email=owner.email, name=owner.name, created_at=created_at, role=owner.role
         )
-        return cls(type="service_account", service_account=account)
+        return UserOwner(type="user", user=user)
+    account = OwningServiceAccount(id=owner.id, name=owner.name, created_at=created_at, role=owner.role)
+    return ServiceAccountOwner(type="service_account", service_account=account)
 
 
 class ProjectApiKey(Listed):
@@ -59,7 +79,7 @@ class ProjectApiKey(Listed):
     created_at: int
     last_used_at: int | None
     owner_project_access: Literal["active", "inactive"]
-    owner: ProjectApiKeyOwner
+    owner: ServiceAccountOwner | UserOwner
 
     @classmethod
     def of(cls, key: ApiKey, owner: Owner) -> Self:
@@ -71,7 +91,7 @@ class ProjectApiKey(Listed):
             last_used_at=seconds_or_none(key.last_used_us),
             id=key.id,
             owner_project_access="active" if owner.has_access else "inactive",
-            owner=ProjectApiKeyOwner.of(owner),
+            owner=_view(owner),
         )
 
 
