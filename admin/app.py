@@ -20,6 +20,7 @@ from admin import errors
 from admin.api import (
     admin_api_keys,
     admin_keys,
+    audit_events,
     audit_logs,
     backends,
     keys,
@@ -106,6 +107,7 @@ def create_app(settings: AdminSettings) -> FastAPI:
         usage,
         session,
         users,
+        audit_events,
         reservations,
         backends,
     )

@@ -12,6 +12,7 @@ from sqlalchemy import Row, Select, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ledger.errors import NotFound
+from ledger.places import Cut, Page, read_place, write_place
 from ledger.roles import Role
 from ledger.tables.audit import AuditEvent
 from ledger.tables.base import Table
@@ -29,10 +30,11 @@ class AuditFilter:
     """Which events: all that match each of these. None, and nothing in a list: whichever.
 
     Times are a half-open span of microseconds. `is_tenants`: a tenant reads; the operator's people are not
-    found by their ids and addresses.
+    found by their ids and addresses. `of_no_tenant`: the operator's own alone.
     """
 
     tenant_id: str | None = None
+    of_no_tenant: bool = False
     is_tenants: bool = False
     within_project_id: str | None = None
     from_us: int | None = None
@@ -81,6 +83,18 @@ async def page(
     return AuditPage(events[::-1] if backwards else events, len(found) > limit)
 
 
+async def page_newest(session: AsyncSession, wanted: AuditFilter, cut: Cut) -> Page[Event]:
+    """The newest events, or those behind a place. Raises Refused for a place that is none."""
+    query = _matching(wanted)
+    if cut.after is not None:
+        (position,) = read_place(cut.after, (int,))
+        query = query.where(_EVENTS.c.position < position)
+    query = query.order_by(_EVENTS.c.position.desc()).limit(cut.limit + 1)
+    found = list((await session.execute(query)).all())
+    events = found[: cut.limit]
+    return Page(events, write_place([events[-1].position]) if len(found) > cut.limit else None)
+
+
 async def project_names(session: AsyncSession, events: Sequence[Event]) -> dict[str, str]:
     """The names of the projects of these events, by id, as they are now."""
     ids = {event.project_id for event in events if event.project_id is not None}
@@ -92,6 +106,8 @@ def _matching(wanted: AuditFilter) -> Select[Any]:
     query = select(_EVENTS)
     if wanted.tenant_id is not None:
         query = query.where(_EVENTS.c.tenant_id == wanted.tenant_id)
+    if wanted.of_no_tenant:
+        query = query.where(_EVENTS.c.tenant_id.is_(None))
     if wanted.within_project_id is not None:
         query = query.where(_EVENTS.c.project_id == wanted.within_project_id)
     if wanted.is_tenants and (wanted.actor_ids or wanted.actor_emails):

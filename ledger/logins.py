@@ -81,7 +81,9 @@ class Door:
             if session_id is None:
                 ended = await sessions.end_all(session, user.id)
             else:
-                ended = await sessions.end(session, session_id)
+                ended = await sessions.end(session, user.id, session_id)
+            if not ended:
+                return 0
             by = memberships.themselves(user, origin)
             facts = {"session_id": session_id, "sessions_ended": ended}
             await users.record_for_tenants(session, by, Event.LOGOUT_SUCCEEDED, user, facts, None, now_us)

@@ -19,6 +19,7 @@ from sqlmodel import col
 
 from ledger import tokens
 from ledger.ids import new_id
+from ledger.places import Cut, Order, Page
 from ledger.session_terms import SessionTerms
 from ledger.states import UserState
 from ledger.tables.people import User, UserSession
@@ -33,6 +34,10 @@ PREVIOUS_LIFE_US: Final = 30_000_000
 NEXT_LIFE_US: Final = 60_000_000
 """How long is waited for a token that was given out, before another one is."""
 USER_AGENT_CHARS_MAX: Final = 200
+
+_OLDEST_FIRST: Final[Order[UserSession]] = Order(
+    (col(UserSession.created_us), col(UserSession.id)), (int, str), lambda row: (row.created_us, row.id)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +156,22 @@ async def renew(session: AsyncSession, pepper: bytes, session_id: str, now_us: i
     return tokens.written(session_id, secret)
 
 
-async def end(session: AsyncSession, session_id: str) -> int:
-    """End a session; how many ended."""
-    ended = await session.execute(delete(UserSession).where(col(UserSession.id) == session_id))
+async def page_of(
+    session: AsyncSession, user_id: str, cut: Cut, terms: SessionTerms, now_us: int
+) -> Page[UserSession]:
+    """A page of the sessions of a user that are not over, the oldest first. Raises Refused."""
+    query = select(UserSession).where(
+        col(UserSession.user_id) == user_id,
+        col(UserSession.expires_us) > now_us,
+        col(UserSession.seen_us) > now_us - terms.idle_us,
+    )
+    return await _OLDEST_FIRST.page(session, query, cut)
+
+
+async def end(session: AsyncSession, user_id: str, session_id: str) -> int:
+    """End a session of a user; how many ended: none, where it is over or another's."""
+    one = delete(UserSession).where(col(UserSession.id) == session_id, col(UserSession.user_id) == user_id)
+    ended = await session.execute(one)
     return int(ended.rowcount)  # type: ignore[attr-defined]
 
 

@@ -7,12 +7,14 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from admin import letters, session_cookie
 from admin.actors import Actor, may
+from admin.api.responses import Listing, Wanted
 from admin.auth import Here, Plane
 from admin.errors import CsrfFailed, ErrorBody
 from admin.schemas import Email, Instant, Name, Password, Resource
 from admin.signed_in import CSRF_HEADER, Person, SignedIn, give_token
 from admin.times import format_instant
 from ledger import memberships, password_resets, sessions
+from ledger.errors import NotFound
 from ledger.logins import LoggedIn
 from ledger.roles import Permission, Role
 from ledger.tables.people import Membership, User, UserSession
@@ -97,6 +99,31 @@ class SessionView(Resource):
     idle_seconds: Annotated[int, Field(description="After so long without a call it is over")]
 
 
+class OpenSession(Resource):
+    """Somewhere that the user is logged in."""
+
+    id: str
+    created_at: Instant
+    last_seen_at: Annotated[Instant, Field(description="To the minute")]
+    expires_at: Annotated[Instant, Field(description="At the latest; earlier when it is not used")]
+    address: str | None
+    user_agent: str | None
+    is_this: Annotated[bool, Field(description="Whether it is the one that asks")]
+
+    @classmethod
+    def of(cls, row: UserSession, this_id: str) -> "OpenSession":
+        """The view of a row."""
+        return cls(
+            id=row.id,
+            created_at=format_instant(row.created_us),
+            last_seen_at=format_instant(row.seen_us),
+            expires_at=format_instant(row.expires_us),
+            address=row.address,
+            user_agent=row.user_agent,
+            is_this=row.id == this_id,
+        )
+
+
 class Ended(Resource):
     """How many sessions ended."""
 
@@ -140,6 +167,27 @@ async def log_out(request: Request, response: Response, plane: Here, person: Per
 async def log_out_everywhere(request: Request, response: Response, plane: Here, person: Person) -> Ended:
     """Log out everywhere: every session of the user is over, this one too."""
     return await _log_out(request, response, plane, person, None)
+
+
+@router.get("/sessions")
+async def list_sessions(plane: Here, person: Person, wanted: Wanted) -> Listing[OpenSession]:
+    """List where the user is logged in, the oldest first."""
+    async with plane.database.read() as session:
+        page = await sessions.page_of(session, person.user.id, wanted, plane.door.terms, plane.now_us())
+    return Listing[OpenSession].of(page, lambda row: OpenSession.of(row, person.session.id))
+
+
+@router.delete("/sessions/{session_id}")
+async def end_session(
+    request: Request, response: Response, plane: Here, person: Person, session_id: str
+) -> Ended:
+    """End one session of the user: a browser that was left somewhere."""
+    if session_id == person.session.id:
+        return await _log_out(request, response, plane, person, session_id)
+    ended = await plane.door.log_out(person.user, session_id, person.origin, plane.now_us())
+    if not ended:
+        raise NotFound("session", session_id)
+    return Ended(ended=ended)
 
 
 @router.post("/session/password", responses=TOO_MANY)

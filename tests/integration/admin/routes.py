@@ -16,7 +16,12 @@ from tests.integration.admin.asking import PLAIN, SHARED, WAYS, Way
 KEYLESS = {
     *("/healthz", "/readyz", "/", "/docs"),
     # For who brings a password or a token, or is logged in and does what concerns themselves alone.
-    *("/admin/v1/session", "/admin/v1/sessions", "/admin/v1/session/password"),
+    *(
+        "/admin/v1/session",
+        "/admin/v1/sessions",
+        "/admin/v1/sessions/{session_id}",
+        "/admin/v1/session/password",
+    ),
     *("/admin/v1/invites/accept", "/admin/v1/password-resets/accept"),
 }
 

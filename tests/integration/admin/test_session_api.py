@@ -6,6 +6,7 @@ from pathlib import Path
 
 import httpx
 import pytest
+from sqlalchemy import text
 
 from admin.config import AdminSettings
 from admin.cookies import SecureCookies
@@ -76,6 +77,40 @@ async def test_a_person_logs_in_looks_around_and_logs_out(served: Served, ann: s
     await third.log_in(ANN, PASSWORD)
     assert (await other("DELETE", "/admin/v1/sessions")).json() == {"ended": 2}
     assert (await third("GET", "/admin/v1/session")).status_code == 401
+
+
+async def test_a_person_sees_where_they_are_logged_in_and_logs_out_there(served: Served, ann: str) -> None:
+    """Guards against a list of everybody's sessions, or of those that are over, and against a session that
+    somebody else ends.
+    """
+    await a_user(served.database, "bob@example.com", (ann, Role.OWNER), credential_hash=await hashed("bob@"))
+    browsers = [served.browser(**{"user-agent": f"browser {number}"}) for number in range(3)]
+    for browser in browsers:
+        assert (await browser.log_in(ANN, PASSWORD)).status_code == 200
+    stranger = served.browser()
+    assert (await stranger.log_in("bob@example.com", PASSWORD)).status_code == 200
+    here = browsers[1]
+    first = (await here("GET", "/admin/v1/sessions", params={"limit": "2"})).json()
+    assert [one["user_agent"] for one in first["data"]] == ["browser 0", "browser 1"] and first["has_more"]
+    assert [one["is_this"] for one in first["data"]] == [False, True]
+    rest = (await here("GET", "/admin/v1/sessions", params={"after": first["next_after"]})).json()
+    assert [one["user_agent"] for one in rest["data"]] == ["browser 2"] and not rest["has_more"]
+
+    path = f"/admin/v1/sessions/{first['data'][0]['id']}"
+    refused = await stranger("DELETE", path)
+    assert refused.status_code == 404
+    assert (await browsers[0]("GET", "/admin/v1/session")).status_code == 200
+    assert (await here("DELETE", path)).json() == {"ended": 1}
+    assert (await here("DELETE", path)).status_code == 404
+    assert (await browsers[0]("GET", "/admin/v1/session")).status_code == 401
+    over = "UPDATE user_session SET expires_us = 1 WHERE user_agent = 'browser 2'"
+    async with served.database.write() as session:
+        await session.execute(text(over))
+    left = (await here("GET", "/admin/v1/sessions")).json()["data"]
+    assert [one["user_agent"] for one in left] == ["browser 1"]
+    gone = await here("DELETE", f"/admin/v1/sessions/{left[0]['id']}")
+    assert gone.json() == {"ended": 1} and cookies_of(gone)[SESSION]["max-age"] == "0"
+    assert (await served.client.get("/admin/v1/sessions")).status_code == 401
 
 
 async def test_every_unsafe_method_by_cookie_needs_the_csrf_token(served: Served, ann: str) -> None:
