@@ -48,7 +48,7 @@ class Plane:
         return time.time_ns() // 1000
 
 
-def plane_of(request: Request) -> Plane:
+async def plane_of(request: Request) -> Plane:
     """The app's own plane, or what stands for it in this request (admin/conditional.py)."""
     plane: Plane = getattr(request.state, "plane", None) or request.app.state.plane
     return plane

@@ -32,7 +32,7 @@ After = Annotated[
 ]
 
 
-def cut(limit: Limit = PAGE_USUAL, after: After = None) -> Cut:
+async def cut(limit: Limit = PAGE_USUAL, after: After = None) -> Cut:
     """Which page is wanted."""
     return Cut(limit, after)
 

@@ -258,13 +258,14 @@ async def _member(session: AsyncSession, tenant_id: str, email: str) -> User:
 
 
 class Undone(Database):
-    """A SQLite ledger in which nothing stays: each request finds the world as it was. `actors`: whom the
-    audit log had for what the last transaction changed.
+    """A ledger in which nothing stays: each request finds the world as it was. `actors`: whom the audit log
+    had for what the last transaction changed.
     """
 
-    def __init__(self, url: str) -> None:
-        """As a Database."""
-        super().__init__(url)
+    def __init__(self, base: Database) -> None:
+        """Another way into the same ledger; one of both writes at a time."""
+        super().__init__(base.url.render_as_string(hide_password=False))
+        self._writer_turn = base._writer_turn
         self.actors: list[str] = []
 
     @asynccontextmanager

@@ -19,6 +19,7 @@ from ledger.limit_settings import LimitScope
 from ledger.limits import LimitKind, LimitWindow
 from ledger.roles import Role, allows
 from ledger.settings import pepper
+from tests.inline_sqlite import inline_sqlite
 from tests.integration.admin.asking import NOBODYS, Asker, Ids, Undone, World, filled, make_world
 from tests.integration.admin.routes import Route, routes
 
@@ -53,16 +54,17 @@ class Stage:
 async def stage(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Stage]:
     settings = AdminSettings(database_url=sqlite_url, data_dir=tmp_path)
     app = create_app(settings)
-    database = Undone(sqlite_url)
-    async with app.router.lifespan_context(app):
-        plane = app.state.plane
-        world = await make_world(plane.database, pepper(settings))
-        app.state.plane = replace(plane, database=database)
-        transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://plane") as client:
-            yield Stage(client, plane.database, database, world)
-        app.state.plane = plane
-    await database.close()
+    with inline_sqlite():
+        async with app.router.lifespan_context(app):
+            plane = app.state.plane
+            world = await make_world(plane.database, pepper(settings))
+            database = Undone(plane.database)
+            app.state.plane = replace(plane, database=database)
+            transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+            async with httpx.AsyncClient(transport=transport, base_url="http://plane") as client:
+                yield Stage(client, plane.database, database, world)
+            app.state.plane = plane
+            await database.close()
 
 
 async def test_every_role_may_what_its_table_says_and_only_with_its_own(stage: Stage) -> None:
