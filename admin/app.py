@@ -7,16 +7,17 @@ that the ledger answers. /docs works offline: its assets ship in a wheel.
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, Literal
 
 from fastapi import FastAPI
 from fastapi.openapi.docs import get_swagger_ui_html
 from fastapi.openapi.utils import get_openapi
 from fastapi.responses import HTMLResponse, JSONResponse, RedirectResponse
 from fastapi.staticfiles import StaticFiles
+from pydantic import BaseModel
 from swagger_ui_bundle import swagger_ui_path
 
-from admin import errors
+from admin import errors, openapi_errors
 from admin.api import (
     admin_api_keys,
     admin_keys,
@@ -52,7 +53,9 @@ from admin.auth import Here, make_plane
 from admin.conditional import Conditional
 from admin.config import AdminSettings
 from admin.openapi30 import downgrade
+from admin.openapi_examples import with_examples
 from admin.openapi_headers import with_conditions
+from admin.openapi_tags import DESCRIPTION, TAGS
 from admin.requests import Requests
 from ledger.errors import DatabaseFault
 
@@ -75,6 +78,18 @@ ORGANIZATION = (
     organization_usage,
 )
 """OpenAI's Administration API, a module for each resource."""
+
+
+class Lives(BaseModel):
+    """The process answers."""
+
+    status: Literal["ok"] = "ok"
+
+
+class Ready(BaseModel):
+    """The ledger answers, too."""
+
+    status: Literal["ready"] = "ready"
 
 
 def create_app(settings: AdminSettings) -> FastAPI:
@@ -112,7 +127,12 @@ def create_app(settings: AdminSettings) -> FastAPI:
         backends,
     )
     for router in (module.router for module in native):
-        app.include_router(router, prefix="/admin/v1", responses=ERRORS)
+        app.include_router(
+            router,
+            prefix="/admin/v1",
+            responses=ERRORS,
+            generate_unique_id_function=lambda route: route.name,
+        )
     for module in ORGANIZATION:
         app.include_router(
             module.router,
@@ -126,19 +146,25 @@ def create_app(settings: AdminSettings) -> FastAPI:
 
 
 def _add_health(app: FastAPI) -> None:
-    @app.get("/healthz", tags=["health"])
-    async def healthz() -> dict[str, str]:
+    @app.get("/healthz", tags=["health"], operation_id="healthz")
+    async def healthz() -> Lives:
         """The process lives."""
-        return {"status": "ok"}
+        return Lives()
 
-    @app.get("/readyz", tags=["health"], responses={503: {"model": errors.ErrorBody}})
-    async def readyz(plane: Here) -> JSONResponse:
+    @app.get(
+        "/readyz",
+        tags=["health"],
+        operation_id="readyz",
+        response_model=Ready,
+        responses={503: {"model": errors.ErrorBody, **openapi_errors.NOT_READY}},
+    )
+    async def readyz(plane: Here) -> JSONResponse | Ready:
         """The ledger answers, and its schema fits."""
         try:
             await plane.database.check()
         except DatabaseFault:
             return errors.answer(503, "The ledger does not answer.", kind="server_error", code="not_ready")
-        return JSONResponse({"status": "ready"})
+        return Ready()
 
     @app.get("/", include_in_schema=False)
     async def root() -> RedirectResponse:
@@ -159,12 +185,19 @@ def _add_docs(app: FastAPI) -> None:
             swagger_js_url="/docs/assets/swagger-ui-bundle.js",
             swagger_css_url="/docs/assets/swagger-ui.css",
             swagger_favicon_url="/docs/assets/favicon-32x32.png",
+            swagger_ui_parameters={"validatorUrl": None},  # else the page asks another host for a badge
         )
 
     def openapi() -> dict[str, Any]:
         if app.openapi_schema is None:
-            document = get_openapi(title=app.title, version=app.version, routes=app.routes)
-            app.openapi_schema = downgrade(with_conditions(_without_422(document)))
+            document = get_openapi(
+                title=app.title,
+                version=app.version,
+                description=DESCRIPTION,
+                tags=[{"name": name, "description": says} for name, says in TAGS.items()],
+                routes=app.routes,
+            )
+            app.openapi_schema = with_examples(downgrade(with_conditions(_without_422(document))))
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]

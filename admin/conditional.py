@@ -18,8 +18,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from admin import errors
 from admin.auth import Plane
 from admin.etags import if_match, if_none_match, tag_of
-from admin.idempotency import KEY_CHARS_MAX, AnswerGone, Asked, Claim, KeyReused, Replay
-from admin.openapi_headers import PREFIXES
+from admin.idempotency import AnswerGone, Asked, Claim, KeyReused, Replay
+from admin.openapi_headers import KEY_CHARS_MAX, PREFIXES
 from admin.request_transaction import RequestTransaction
 from ledger.actors import Actor
 from ledger.database import Database

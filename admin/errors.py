@@ -6,6 +6,7 @@ The one place where the ledger's errors meet HTTP. Messages hold no secret, and 
 
 import logging
 from collections.abc import Mapping
+from functools import partial
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -13,6 +14,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException
 
+from admin.allowed_methods import AllowedMethods
 from ledger.errors import (
     AlreadyExists,
     DatabaseFault,
@@ -78,7 +80,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(CsrfFailed, _csrf_failed)
     app.add_exception_handler(LedgerError, _ledger)
     app.add_exception_handler(RequestValidationError, _invalid)
-    app.add_exception_handler(HTTPException, _http)
+    app.add_exception_handler(HTTPException, partial(_http, AllowedMethods(app)))
     app.add_exception_handler(Exception, _unexpected)
 
 
@@ -144,8 +146,11 @@ async def _invalid(_: Request, fault: Exception) -> JSONResponse:
     return answer(400, f"{where}: {first['msg']}", param=where, code="invalid_value")
 
 
-async def _http(request: Request, fault: Exception) -> JSONResponse:
+async def _http(allowed: AllowedMethods, request: Request, fault: Exception) -> JSONResponse:
     assert isinstance(fault, HTTPException)
+    headers = fault.headers
+    if fault.status_code == 405:
+        headers = {"Allow": allowed.of(request.url.path)}
     messages = {
         404: f"Unknown request URL: {request.method} {request.url.path}.",
         405: f"Not allowed to {request.method} on {request.url.path}.",
@@ -155,7 +160,7 @@ async def _http(request: Request, fault: Exception) -> JSONResponse:
         fault.status_code,
         messages.get(fault.status_code, str(fault.detail)),
         code=codes.get(fault.status_code),
-        headers=fault.headers,
+        headers=headers,
     )
 
 

@@ -9,7 +9,7 @@ import hashlib
 import hmac
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from admin.sealing import SALT_BYTES, seal, unseal
 from ledger import kept_answers
@@ -19,8 +19,6 @@ from ledger.tables.answers import KeptAnswer
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
-
-KEY_CHARS_MAX: Final = 255  # as Stripe's
 
 
 class KeyReused(Exception):

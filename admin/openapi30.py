@@ -2,8 +2,8 @@
 
 FastAPI writes 3.1; the Swagger UI that ships as a wheel reads 3.0, and so do many generators. What FastAPI
 uses of 3.1 has an exact twin in 3.0: `anyOf` with null is `nullable`, `examples` of a schema is `example`,
-`const` is an `enum` of one, what is null alone is a text that may be nothing but null, and exclusive bounds
-are flags.
+`const` is an `enum` of one, what stands beside a `$ref` stands beside an `allOf` of it, what is null alone is
+a text that may be nothing but null, and exclusive bounds are flags.
 """
 
 from typing import Any
@@ -24,6 +24,8 @@ def _convert(node: Any) -> Any:
     if not isinstance(node, dict):
         return node
     node = {key: _convert(value) for key, value in node.items()}
+    if "$ref" in node and len(node) > 1:
+        node = {"allOf": [{"$ref": node.pop("$ref")}], **node}
     options = node.get("anyOf")
     if isinstance(options, list) and {"type": "null"} in options:
         del node["anyOf"]

@@ -59,7 +59,12 @@ class ModelList(BaseModel):
 class ProjectRestrictions(BaseModel):
     """What the keys of a project may do."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {"model_permissions": {"mode": "allow_list", "model_ids": ["meta-llama/*"]}}
+        },
+    )
 
     model_permissions: Annotated[
         ModelList | None, Field(description="Models that may be called; null: every model")

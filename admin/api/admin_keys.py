@@ -22,7 +22,12 @@ Writing = Annotated[Actor, may(Permission.ADMIN_KEYS_WRITE)]
 class AdminKeyOrder(BaseModel):
     """What a new admin key is told."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {"name": "Finance", "role": "billing", "tenant_id": "org-5QmXo2TbW8sYcVn1kD0ZrJ4e"}
+        },
+    )
 
     name: Name = "Admin key"
     role: Annotated[Role, Field(description="Not mightier than your own")]

@@ -12,7 +12,7 @@ from ledger.audit_events import told_as
 from ledger.audit_pages import AuditFilter, page, project_names
 from ledger.roles import Permission
 
-router = APIRouter(tags=["organization"])
+router = APIRouter(tags=["organization: audit log"])
 
 SECONDS_MAX = 253_402_300_800  # the year 10000
 Second = Annotated[int | None, Query(ge=0, le=SECONDS_MAX)]

@@ -30,6 +30,18 @@ Writing = Annotated[Actor, may(Permission.KEYS_WRITE)]
 class KeyOrder(KeyRestrictions):
     """What a new key is told."""
 
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {
+                "name": "Search",
+                "expires": "30d",
+                "scopes": ["chat.completions"],
+                "tags": {"team": "search"},
+            }
+        },
+    )
+
     name: Name = "API key"
     expires: Expiry = None
     tags: TagMap | None = None
@@ -44,6 +56,10 @@ class KeyOrder(KeyRestrictions):
 
 class KeyChange(KeyRestrictions):
     """What a key is told from now on."""
+
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"name": "Search", "cidrs": ["192.0.2.0/24"]}}
+    )
 
     name: Annotated[Name | None, Field(description="Null: as it was")] = None
     expires: Expiry = None
@@ -73,7 +89,7 @@ class KeyChange(KeyRestrictions):
 class Rotation(BaseModel):
     """How a key is rotated."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"grace": "24h"}})
 
     grace: Annotated[
         str,

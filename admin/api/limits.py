@@ -30,7 +30,17 @@ OneOf = Annotated[str | None, Field(description="Whose; exactly one of the three
 class LimitOrder(BaseModel):
     """What a limit is told. One of the same owner, model, end user, kind and window is changed."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {
+                "project_id": "proj_1f8sDKq0Yb3nVx7Rt2LcWm9Z",
+                "kind": "spend",
+                "max": "100.00",
+                "window": "month",
+            }
+        },
+    )
 
     tenant_id: OneOf = None
     project_id: OneOf = None

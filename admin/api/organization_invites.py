@@ -28,7 +28,7 @@ from ledger.project_roles import PROJECTS_MAX, ProjectGrants, ProjectRole
 from ledger.roles import Role
 from ledger.tables.people import Invite
 
-router = APIRouter(tags=["organization"])
+router = APIRouter(tags=["organization: invites"])
 
 
 class InviteProject(BaseModel):
@@ -79,7 +79,9 @@ class NewInvite(OrganizationInvite):
 class InviteOrder(BaseModel):
     """What a new invite is told. Without projects it opens none: we have no default project."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"email": "ann@example.com", "role": "reader"}}
+    )
 
     email: Annotated[str, Field(min_length=1, max_length=1024, examples=["ann@example.com"])]
     role: MemberRole

@@ -23,7 +23,7 @@ from ledger import memberships
 from ledger.errors import NotFound, Refused
 from ledger.roles import Permission, Role, permissions_of
 
-router = APIRouter(tags=["organization"])
+router = APIRouter(tags=["organization: roles"])
 
 DESCRIPTIONS = {
     Role.OWNER: "All that is the organization's own.",

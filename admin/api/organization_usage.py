@@ -41,7 +41,7 @@ from ledger.bucket_reports import GROUPS_MAX, CallFilter, cost_days, priced_vers
 from ledger.cost_lines import CostKind
 from ledger.roles import Permission
 
-router = APIRouter(tags=["usage"], route_class=BracketsRoute)
+router = APIRouter(tags=["organization: usage and costs"], route_class=BracketsRoute)
 
 Reading = Annotated[Actor, may(Permission.USAGE_READ)]
 ReadingCosts = Annotated[Actor, may(Permission.COSTS_READ)]

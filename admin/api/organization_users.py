@@ -22,7 +22,7 @@ from ledger.states import UserState
 US_PER_SECOND = 1_000_000
 ROLE_PREFIX = "role-"
 
-router = APIRouter(tags=["organization"])
+router = APIRouter(tags=["organization: users"])
 
 Reading = Annotated[Actor, may(Permission.PEOPLE_READ)]
 Writing = Annotated[Actor, may(Permission.PEOPLE_WRITE)]
@@ -93,7 +93,7 @@ class UserChange(BaseModel):
     we have not is refused, unless it is null.
     """
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"role": "reader"}})
 
     role: Annotated[MemberRole | None, Field(examples=["reader"])] = None
     role_id: Annotated[str | None, Field(examples=["role-admin"])] = None

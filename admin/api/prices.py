@@ -20,7 +20,12 @@ router = APIRouter(tags=["prices"])
 class PriceOrder(BaseModel):
     """What a new version is told. Prices are decimal strings, units of currency per million tokens."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "example": {"model": "llama-3.1-8b", "input": "0.15", "cached_input": "0.03", "output": "0.60"}
+        },
+    )
 
     model: Annotated[str, Field(min_length=1, max_length=512, examples=["llama-3.1-8b"])]
     input: Price

@@ -19,7 +19,7 @@ from ledger.project_memberships import ProjectMember
 from ledger.project_roles import ProjectRole
 from ledger.tables.tenancy import Project
 
-router = APIRouter(tags=["organization"])
+router = APIRouter(tags=["organization: project users"])
 
 
 class ProjectUser(BaseModel):
@@ -58,7 +58,9 @@ class ProjectUserPage(BaseModel):
 class ProjectUserOrder(BaseModel):
     """Who is put into a project: by id or by e-mail address."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(
+        extra="forbid", json_schema_extra={"example": {"email": "ann@example.com", "role": "member"}}
+    )
 
     user_id: str | None = None
     email: Annotated[str | None, Field(max_length=1024, examples=["ann@example.com"])] = None
@@ -68,7 +70,7 @@ class ProjectUserOrder(BaseModel):
 class ProjectUserChange(BaseModel):
     """What somebody in a project may be told later."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"role": "owner"}})
 
     role: ProjectRole | None = None
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Generic, TypeVar
 from fastapi import Depends, Query
 from pydantic import BaseModel, Field
 
+from admin import openapi_errors
 from admin.errors import ErrorBody
 from ledger.places import PLACE_CHARS_MAX, Cut, Page
 
@@ -13,12 +14,12 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 ERRORS: dict[int | str, dict[str, Any]] = {
-    400: {"model": ErrorBody, "description": "The request is wrong; `param` names where"},
-    401: {"model": ErrorBody, "description": "No admin key, or not a valid one"},
-    403: {"model": ErrorBody, "description": "The key's role lacks the permission that `message` names"},
-    404: {"model": ErrorBody, "description": "The id names nothing"},
-    500: {"model": ErrorBody, "description": "A fault of the server; its log says more"},
-    503: {"model": ErrorBody, "description": "The ledger does not answer now"},
+    400: {"model": ErrorBody, **openapi_errors.REFUSED},
+    401: {"model": ErrorBody, **openapi_errors.UNAUTHENTICATED},
+    403: {"model": ErrorBody, **openapi_errors.DENIED},
+    404: {"model": ErrorBody, **openapi_errors.MISSING},
+    500: {"model": ErrorBody, **openapi_errors.FAULT},
+    503: {"model": ErrorBody, **openapi_errors.UNAVAILABLE},
 }
 
 

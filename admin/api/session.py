@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
-from admin import letters, session_cookie
+from admin import letters, openapi_errors, session_cookie
 from admin.actors import Actor, may
 from admin.api.responses import Listing, Wanted
 from admin.auth import Here, Plane
@@ -24,9 +24,7 @@ router = APIRouter(tags=["sessions"])
 
 TokenText = Annotated[str, Field(min_length=1, max_length=256, repr=False, examples=["invite-3fKq.9ZqT"])]
 
-TOO_MANY: dict[int | str, dict[str, Any]] = {
-    429: {"model": ErrorBody, "description": "Too many attempts; `Retry-After` says when to go on"}
-}
+TOO_MANY: dict[int | str, dict[str, Any]] = {429: {"model": ErrorBody, **openapi_errors.TOO_MANY}}
 
 
 class LoginOrder(BaseModel):

@@ -26,7 +26,7 @@ Writing = Annotated[Actor, may(Permission.PROJECTS_WRITE)]
 class TenantChange(BaseModel):
     """What a tenant may be told later."""
 
-    model_config = ConfigDict(extra="forbid")
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"outage_policy": "fail_open"}})
 
     outage_policy: OutagePolicy = Field(
         OutagePolicy.FAIL_CLOSED,
@@ -40,11 +40,15 @@ class TenantChange(BaseModel):
 class TenantOrder(TenantChange):
     """What a new tenant is told."""
 
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"name": "Acme"}})
+
     name: Name
 
 
 class ProjectOrder(ProjectRestrictions):
     """What a new project is told."""
+
+    model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"name": "Search"}})
 
     name: Name
 

@@ -1,9 +1,10 @@
 """The control plane under a real uvicorn: its resources, who is let in, and how it refuses."""
 
+import re
+
 import httpx
 import openai
 import pytest
-from openapi_spec_validator import validate
 
 from ledger import admin_keys, keys, tenancy
 from ledger.settings import pepper
@@ -281,12 +282,13 @@ async def test_every_native_route_asks_for_the_key(plane: ControlPlane) -> None:
     assert asked >= 20
 
 
-async def test_the_document_is_valid_and_the_docs_need_no_other_host(plane: ControlPlane) -> None:
+async def test_the_docs_need_no_other_host(plane: ControlPlane) -> None:
+    """Guards against a page that is empty, or tells others of itself, where there is no internet."""
     document = (await plane.client.get("/openapi.json")).json()
-    validate(document)
     assert document["openapi"].startswith("3.0")  # what the Swagger UI that ships as a wheel reads
     page = (await plane.client.get("/docs")).text
-    assert "https://" not in page
+    assert "https://" not in page and '"validatorUrl": null' in page  # without: a badge of another host's
+    assert all(one.startswith("/docs/assets/") for one in re.findall(r'(?:src|href)="([^"]*)"', page))
     for asset in ("swagger-ui-bundle.js", "swagger-ui.css", "favicon-32x32.png"):
         assert f"/docs/assets/{asset}" in page
         assert (await plane.client.get(f"/docs/assets/{asset}")).status_code == 200

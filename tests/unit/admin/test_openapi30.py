@@ -19,6 +19,8 @@ from admin.openapi30 import downgrade
             {"anyOf": [{"type": "string"}, {"type": "integer"}, {"type": "null"}]},
             {"anyOf": [{"type": "string"}, {"type": "integer"}], "nullable": True},
         ),
+        ({"$ref": "#/a", "title": "T"}, {"allOf": [{"$ref": "#/a"}], "title": "T"}),
+        ({"$ref": "#/a"}, {"$ref": "#/a"}),
         ({"const": "list"}, {"enum": ["list"]}),
         (
             {"type": "null", "title": "T"},
