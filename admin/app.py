@@ -49,7 +49,7 @@ from admin.api import (
     settings as tenant_settings,
 )
 from admin.api.responses import ERRORS
-from admin.auth import Here, make_plane
+from admin.auth import Here, close_plane, make_plane
 from admin.conditional import Conditional
 from admin.config import AdminSettings
 from admin.openapi30 import downgrade
@@ -102,10 +102,7 @@ def create_app(settings: AdminSettings) -> FastAPI:
         try:
             yield
         finally:
-            await plane.letters.close()
-            await plane.last_use.close()
-            await plane.served.close()
-            await plane.database.close()
+            await close_plane(plane)
 
     app = FastAPI(title=TITLE, version=_version(), lifespan=lifespan, docs_url=None, redoc_url=None)
     app.state.settings = settings

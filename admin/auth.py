@@ -5,8 +5,9 @@ a key that does not work ever did.
 """
 
 import time
-from dataclasses import dataclass, field
-from typing import Annotated
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Annotated
 
 from fastapi import Depends, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -16,14 +17,41 @@ from admin.cookies import SecureCookies
 from admin.errors import Unauthenticated
 from admin.last_use import LastUse
 from admin.letters import Letters, NoLetters
-from admin.mailed_letters import MailedLetters
 from admin.served_models import ServedModels
 from ledger import admin_keys, keys
 from ledger.database import Database
-from ledger.logins import Door
-from ledger.passwords import Passwords
 from ledger.settings import pepper
 from ledger.tables.tenancy import AdminKey
+
+if TYPE_CHECKING:
+    from ledger.logins import Door
+
+
+class Secrets:
+    """What stands on the secret key, which is made where there is none: whoever needs neither, such as a
+    command that lists something, leaves no file behind.
+    """
+
+    def __init__(self, database: Database, settings: AdminSettings) -> None:
+        """Reads nothing yet."""
+        self._database = database
+        self._settings = settings
+
+    @cached_property
+    def pepper(self) -> bytes:
+        """What keys are hashed with."""
+        return pepper(self._settings)
+
+    @cached_property
+    def door(self) -> "Door":
+        """What logins stand on."""
+        from ledger.logins import Door  # noqa: PLC0415 (commands do without)
+        from ledger.passwords import Passwords  # noqa: PLC0415
+
+        settings = self._settings
+        return Door(
+            self._database, self.pepper, Passwords(settings.password_memory_mib), settings.session_terms()
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +59,8 @@ class Plane:
     """What the endpoints stand on; made with the app, closed with it."""
 
     database: Database
-    pepper: bytes = field(repr=False)
     currency: str
-    door: Door
+    secrets: "Secrets"
     secure_cookies: SecureCookies
     letters: Letters
     served: ServedModels
@@ -42,6 +69,16 @@ class Plane:
     """Whether there is a server to hand mail to."""
     private_webhooks: bool
     """Whether webhooks may be anywhere, and without TLS."""
+
+    @property
+    def pepper(self) -> bytes:
+        """What keys are hashed with."""
+        return self.secrets.pepper
+
+    @property
+    def door(self) -> "Door":
+        """What logins stand on."""
+        return self.secrets.door
 
     def now_us(self) -> int:
         """The control plane's clock."""
@@ -57,20 +94,30 @@ async def plane_of(request: Request) -> Plane:
 def make_plane(settings: AdminSettings) -> Plane:
     """The plane of an app with these settings; it connects to the ledger on first use."""
     database = Database(settings.database_url, pool_size=settings.database_pool_size)
-    secret = pepper(settings)
-    door = Door(database, secret, Passwords(settings.password_memory_mib), settings.session_terms())
+    letters: Letters = NoLetters()
+    if settings.smtp is not None:
+        from admin.mailed_letters import MailedLetters  # noqa: PLC0415 (the mail client, where mail is sent)
+
+        letters = MailedLetters(settings.smtp, settings.smtp_from)
     return Plane(
         database,
-        secret,
         settings.currency,
-        door,
+        Secrets(database, settings),
         settings.secure_cookies,
-        NoLetters() if settings.smtp is None else MailedLetters(settings.smtp, settings.smtp_from),
+        letters,
         ServedModels(settings),
         LastUse(database),
         has_mail=settings.smtp_url is not None,
         private_webhooks=settings.webhook_private_addresses,
     )
+
+
+async def close_plane(plane: Plane) -> None:
+    """Lets go of what it took, the database last."""
+    await plane.letters.close()
+    await plane.last_use.close()
+    await plane.served.close()
+    await plane.database.close()
 
 
 Here = Annotated[Plane, Depends(plane_of)]

@@ -67,7 +67,11 @@ def _choices(kind: type) -> str:
 
 def sections() -> Sequence[tuple[str, type[Settings]]]:
     """The classes there are, as the composition root knows them."""
-    titles = {"ProxySettings": "The data plane", "AdminSettings": "The control plane"}
+    titles = {
+        "ProxySettings": "The data plane",
+        "AdminSettings": "The control plane",
+        "CommandSettings": "The command line",
+    }
     shared = [
         ("The ledger", LedgerSettings),
         ("The engines", EngineSettings),

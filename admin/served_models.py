@@ -8,12 +8,13 @@ import asyncio
 import ssl
 import time
 from collections.abc import Callable
-from typing import Any, Final
-
-import httpx
+from typing import TYPE_CHECKING, Any, Final
 
 from ledger.engine_settings import EngineSettings
 from ledger.prices import MODEL_CHARS_MAX
+
+if TYPE_CHECKING:
+    import httpx
 
 FRESH_SECONDS: Final = 10.0
 TIMEOUT_SECONDS: Final = 2.0
@@ -47,6 +48,8 @@ class ServedModels:
             await self._client.aclose()
 
     async def _ask(self, url: str) -> None:
+        import httpx  # noqa: PLC0415 (most of a control plane's life nobody asks)
+
         try:
             answer = await self._connected().get(f"{url}/v1/models")
             if answer.status_code == 200:
@@ -54,7 +57,9 @@ class ServedModels:
         except (httpx.HTTPError, ValueError):
             return
 
-    def _connected(self) -> httpx.AsyncClient:
+    def _connected(self) -> "httpx.AsyncClient":
+        import httpx  # noqa: PLC0415
+
         if self._client is None:
             key, ca_file = self._settings.engine_api_key, self._settings.engine_ca_file
             self._client = httpx.AsyncClient(

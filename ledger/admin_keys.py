@@ -19,6 +19,7 @@ from ledger.audit_events import Event
 from ledger.audit_facts import facts_of
 from ledger.errors import Denied, NotFound, Refused
 from ledger.ids import new_id
+from ledger.names import checked_name
 from ledger.places import Cut, Order, Page
 from ledger.roles import Permission, Role
 from ledger.states import KeyState
@@ -53,7 +54,7 @@ async def create_admin_key(
     secret = keys.mint(keys.ADMIN_PREFIX)
     key = AdminKey(
         id=new_id("adminkey_"),
-        name=tenancy.checked_name(name),
+        name=checked_name(name),
         digest=keys.digest(pepper, secret),
         redacted=keys.redact(secret),
         state=KeyState.ACTIVE,

@@ -34,6 +34,13 @@ AT_ONCE_MAX: Final = 1_000
 """Ids in one question: SQLite takes 32,766 parameters, PostgreSQL 32,767."""
 
 
+def checked_grace(grace_us: int) -> int:
+    """The grace. Raises Refused for one out of bounds."""
+    if not 0 <= grace_us <= GRACE_US_MAX:
+        raise Refused(f"a grace is {GRACE_US_MAX // 86_400_000_000} days at most")
+    return grace_us
+
+
 async def rotate(
     session: AsyncSession, pepper: bytes, key_id: str, grace_us: int, now_us: int, *, by: Actor = PROGRAM
 ) -> tuple[ApiKey, str]:
@@ -42,8 +49,7 @@ async def rotate(
     Raises NotFound; Refused for a grace out of bounds, for a key that is revoked or expired, and in an
     archived project; SecretChanged for another pepper than the first key's.
     """
-    if not 0 <= grace_us <= GRACE_US_MAX:
-        raise Refused(f"a grace is {GRACE_US_MAX // 86_400_000_000} days at most")
+    checked_grace(grace_us)
     await secret_check.hold_to(await session.connection(), pepper, now_us)
     key = await session.get(ApiKey, key_id, with_for_update=True, populate_existing=True)
     if key is None:

@@ -16,6 +16,7 @@ from ledger.audit_events import Event
 from ledger.audit_facts import facts_of
 from ledger.errors import Refused
 from ledger.key_owners import KeyOwner
+from ledger.names import checked_name
 from ledger.networks import Networks
 from ledger.permissions import KeyScopes, ModelPermissions
 from ledger.tables.tenancy import ApiKey
@@ -42,7 +43,7 @@ async def change_api_key(
     """
     key = await tenancy.get_api_key(session, key_id)
     if "name" in settings:
-        settings = {**settings, "name": tenancy.checked_name(settings["name"])}
+        settings = {**settings, "name": checked_name(settings["name"])}
     expires_us = settings.get("expires_us")
     if expires_us is not None and expires_us <= now_us:
         raise Refused("the key would be expired at once: block it, or revoke it for good")

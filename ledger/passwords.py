@@ -10,9 +10,8 @@ import asyncio
 import secrets
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Final, NamedTuple
-
-from passlib.hash import argon2
+from functools import cached_property
+from typing import Any, Final, NamedTuple
 
 from ledger import password_rules
 from ledger.errors import TooManyAttempts
@@ -36,7 +35,7 @@ class Passwords:
 
     def __init__(self, memory_mib: int = MEMORY_MIB) -> None:
         """`memory_mib`: what one hash takes."""
-        self._argon2 = argon2.using(type="ID", memory_cost=memory_mib * 1024, rounds=PASSES, parallelism=1)
+        self._memory_mib = memory_mib
         self._turn = asyncio.Semaphore(AT_ONCE)
         self._waiting = 0
         self._nobodys: str | None = None
@@ -57,6 +56,12 @@ class Passwords:
         text = password_rules.normalized(password).encode(errors="replace").decode()
         async with self._turns():
             return await asyncio.to_thread(self._verify, text, kept)
+
+    @cached_property
+    def _argon2(self) -> Any:
+        from passlib.hash import argon2  # noqa: PLC0415 (for the first password: commands have none)
+
+        return argon2.using(type="ID", memory_cost=self._memory_mib * 1024, rounds=PASSES, parallelism=1)
 
     def _hash(self, text: str) -> str:
         made: str = self._argon2.hash(text)

@@ -19,6 +19,7 @@ from ledger.errors import NotFound, Refused
 from ledger.ids import new_id
 from ledger.key_owners import KeyOwner
 from ledger.keyset import Page, PageWish, read_page
+from ledger.names import checked_name
 from ledger.permissions import KeyScopes
 from ledger.states import KeyState, ProjectState, ServiceAccountRole
 from ledger.tables.service_accounts import ServiceAccount
@@ -57,7 +58,7 @@ async def create(
         id=new_id("svc_acct_"),
         tenant_id=project.tenant_id,
         project_id=project.id,
-        name=tenancy.checked_name(name),
+        name=checked_name(name),
         role=ServiceAccountRole.MEMBER if with_key else ServiceAccountRole.NONE,
         created_us=now_us,
     )
@@ -126,7 +127,7 @@ async def change(
     """Another name or role; None leaves it. Raises Refused for the name."""
     before = facts_of(account)
     if name is not None:
-        account.name = tenancy.checked_name(name)
+        account.name = checked_name(name)
     if role is not None:
         assert role != ServiceAccountRole.NONE, "its keys would go on working"
         account.role = role

@@ -18,6 +18,7 @@ from ledger.audit_facts import facts_of
 from ledger.errors import NotFound, Refused
 from ledger.ids import new_id
 from ledger.key_owners import KeyOwner
+from ledger.names import checked_name
 from ledger.networks import Networks
 from ledger.permissions import KeyScopes, ModelPermissions
 from ledger.places import Cut, Order, Page
@@ -26,8 +27,6 @@ from ledger.tables.tenancy import ApiKey, Project, Tenant
 from ledger.tags import Tags
 
 T = TypeVar("T", Tenant, Project, ApiKey)
-
-NAME_CHARS_MAX = 200  # a name is shown in lists and exports; OpenAI's own admin API takes 256 at most
 
 
 async def create_tenant(
@@ -362,11 +361,3 @@ async def _record(
 
 def _oldest_first(table: type[T]) -> Order[T]:
     return Order((col(table.created_us), col(table.id)), (int, str), lambda row: (row.created_us, row.id))
-
-
-def checked_name(name: str) -> str:
-    """The name without what surrounds it. Raises Refused for an empty or overlong one."""
-    name = name.strip()
-    if not name or len(name) > NAME_CHARS_MAX or not name.isprintable():
-        raise Refused(f"a name has 1 to {NAME_CHARS_MAX} printable characters", param="name")
-    return name

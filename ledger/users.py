@@ -21,11 +21,11 @@ from ledger.audit_facts import facts_of
 from ledger.emails import parse_email
 from ledger.errors import AlreadyExists, NotFound, WrongCredentials
 from ledger.ids import new_id
+from ledger.names import checked_name
 from ledger.places import Cut, Order, Page
 from ledger.roles import Role
 from ledger.states import UserState
 from ledger.tables.people import Membership, PasswordReset, User
-from ledger.tenancy import checked_name
 
 _OLDEST_FIRST: Final[Order[User]] = Order(
     (col(User.created_us), col(User.id)), (int, str), lambda user: (user.created_us, user.id)

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Protocol
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -13,10 +13,11 @@ from admin.key_views import new_key, view_of, views_of
 from admin.restrictions import KeyRestrictions, TagMap
 from admin.schemas import Expiry, KeyView, Name, NewKey
 from admin.times import parse_expiry, parse_grace
-from admin.within import key_of, project_of
+from admin.within import key_of, project_of, tenant_of
 from ledger import key_owners, key_secrets, tenancy
 from ledger.key_owners import KeyOwner
 from ledger.key_settings import KeySettings, change_api_key
+from ledger.places import Page
 from ledger.roles import Permission
 from ledger.tables.tenancy import ApiKey
 from ledger.tags import Tags
@@ -107,9 +108,7 @@ async def list_keys(plane: Here, actor: Reading, project_id: str, wanted: Wanted
     """List a project's keys, the oldest first, without their secrets."""
     async with plane.database.read() as session:
         await project_of(session, actor, project_id)
-        page = await tenancy.page_api_keys(session, wanted, project_id=project_id)
-        views = dict(zip((key.id for key in page.rows), await views_of(session, page.rows), strict=True))
-    return Listing[KeyView].of(page, lambda key: views[key.id])
+        return await _listing(session, await tenancy.page_api_keys(session, wanted, project_id=project_id))
 
 
 @router.post("/projects/{project_id}/keys", status_code=201)
@@ -117,6 +116,7 @@ async def create_key(plane: Here, actor: Writing, project_id: str, body: KeyOrde
     """Make a key. The answer holds the secret, this once."""
     now = plane.now_us()
     expires_us = None if body.expires is None else parse_expiry(body.expires, now)
+    models, scopes, networks = body.models(), body.key_scopes(), body.networks()
     async with plane.database.write() as session:
         project = await project_of(session, actor, project_id)
         if "owner" in body.model_fields_set:
@@ -130,14 +130,34 @@ async def create_key(plane: Here, actor: Writing, project_id: str, body: KeyOrde
             body.name,
             now,
             expires_us,
-            model_permissions=body.models(),
-            scopes=body.key_scopes(),
-            networks=body.networks(),
+            model_permissions=models,
+            scopes=scopes,
+            networks=networks,
             tags=Tags.of(body.tags or {}),
             by=actor,
             owner=owner,
         )
         return await new_key(session, key, secret)
+
+
+@router.get("/keys")
+async def list_all_keys(
+    plane: Here,
+    actor: Reading,
+    wanted: Wanted,
+    *,
+    tenant_id: Annotated[str | None, Query(description="Only this tenant's")] = None,
+    project_id: Annotated[str | None, Query(description="Only this project's")] = None,
+) -> Listing[KeyView]:
+    """List the keys that you see, the oldest first, without their secrets."""
+    async with plane.database.read() as session:
+        if actor.tenant_id is not None:  # the operator may ask for what is not there
+            tenant_id = (await tenant_of(session, actor, tenant_id or actor.tenant_id)).id
+            if project_id is not None:
+                await project_of(session, actor, project_id)
+        project_id = project_id or actor.project_id
+        page = await tenancy.page_api_keys(session, wanted, project_id=project_id, tenant_id=tenant_id)
+        return await _listing(session, page)
 
 
 @router.get("/keys/{key_id}")
@@ -168,7 +188,7 @@ async def rotate_key(plane: Here, actor: Writing, key_id: str, body: Rotation | 
     """Give a key a new secret. The answer holds it, this once; the secret of before goes on until the grace
     ends, and one from before that ends now.
     """
-    grace_us = parse_grace((body or Rotation()).grace)
+    grace_us = key_secrets.checked_grace(parse_grace((body or Rotation()).grace))
     async with plane.database.write() as session:
         await key_of(session, actor, key_id)
         key, secret = await key_secrets.rotate(
@@ -193,6 +213,11 @@ async def block_key(plane: Here, actor: Writing, key_id: str) -> KeyView:
 async def unblock_key(plane: Here, actor: Writing, key_id: str) -> KeyView:
     """Let a blocked key in again."""
     return await _change(plane, actor, key_id, tenancy.unblock_api_key)
+
+
+async def _listing(session: AsyncSession, page: Page[ApiKey]) -> Listing[KeyView]:
+    views = dict(zip((key.id for key in page.rows), await views_of(session, page.rows), strict=True))
+    return Listing[KeyView].of(page, lambda key: views[key.id])
 
 
 class _Change(Protocol):

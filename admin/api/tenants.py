@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter
+from fastapi import APIRouter, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from admin.actors import Actor, may
@@ -43,6 +43,12 @@ class TenantOrder(TenantChange):
     model_config = ConfigDict(extra="forbid", json_schema_extra={"example": {"name": "Acme"}})
 
     name: Name
+
+
+class ProjectChange(ProjectRestrictions):
+    """What a project is told from now on."""
+
+    name: Annotated[Name | None, Field(description="Null: as it was")] = None
 
 
 class ProjectOrder(ProjectRestrictions):
@@ -120,6 +126,21 @@ async def create_project(plane: Here, actor: Writing, tenant_id: str, body: Proj
         return ProjectView.of(project)
 
 
+@router.get("/projects", tags=["projects"])
+async def list_all_projects(
+    plane: Here,
+    actor: Reading,
+    wanted: Wanted,
+    tenant_id: Annotated[str | None, Query(description="Only this tenant's")] = None,
+) -> Listing[ProjectView]:
+    """List the projects that you see, the oldest first."""
+    async with plane.database.read() as session:
+        if actor.tenant_id is not None:  # the operator may ask for what is not there
+            tenant_id = (await tenant_of(session, actor, tenant_id or actor.tenant_id)).id
+        page = await tenancy.page_projects(session, wanted, tenant_id=tenant_id, project_id=actor.project_id)
+    return Listing[ProjectView].of(page, ProjectView.of)
+
+
 @router.get("/projects/{project_id}", tags=["projects"])
 async def get_project(plane: Here, actor: Reading, project_id: str) -> ProjectView:
     """Show a project."""
@@ -128,14 +149,14 @@ async def get_project(plane: Here, actor: Reading, project_id: str) -> ProjectVi
 
 
 @router.patch("/projects/{project_id}", tags=["projects"])
-async def update_project(
-    plane: Here, actor: Writing, project_id: str, body: ProjectRestrictions
-) -> ProjectView:
-    """Change what the keys of a project may do, within a second. What is left out stays; null takes a
+async def update_project(plane: Here, actor: Writing, project_id: str, body: ProjectChange) -> ProjectView:
+    """Change a project's name, or what its keys may do, within a second. What is left out stays; null takes a
     restriction away.
     """
     async with plane.database.write() as session:
         project = await project_of(session, actor, project_id)
+        if body.name is not None:
+            await tenancy.rename_project(session, project_id, body.name, plane.now_us(), by=actor)
         if "model_permissions" in body.model_fields_set:
             await tenancy.set_project_models(session, project_id, body.models(), plane.now_us(), by=actor)
         return ProjectView.of(project)

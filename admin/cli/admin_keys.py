@@ -1,25 +1,23 @@
 """`metergate admin-key`: the keys of the control plane."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from admin.cli.command import ExpiryOption, Request, common
+from admin.cli.api import given
+from admin.cli.command import ExpiryOption, Request, resource
 from ledger.roles import Role
-
-if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncSession
-
-    from ledger.settings import LedgerSettings
-    from ledger.tables.tenancy import AdminKey
 
 app = typer.Typer(
     help="The control plane's keys: the operator's, and those of tenants.", no_args_is_help=True
 )
 
 
+KeyId = Annotated[str, typer.Argument(metavar="KEY_ID", help="adminkey_...", show_default=False)]
+
+
 @app.command()
-@common
+@resource
 def create(
     request: Request,
     name: Annotated[str, typer.Option("--name", help="What people call it.")] = "Admin key",
@@ -39,57 +37,31 @@ def create(
     expires: ExpiryOption = None,
 ) -> None:
     """Make an admin key. It is shown this once: the ledger keeps only a digest."""
-    from admin.schemas import NewAdminKey
-    from admin.times import parse_expiry
-    from ledger import admin_keys
-    from ledger.settings import pepper
-
     chosen = role or (Role.OWNER if tenant or project else Role.OPERATOR)
-
-    async def make(session: "AsyncSession", settings: "LedgerSettings", now: int) -> "tuple[AdminKey, str]":
-        return await admin_keys.create_admin_key(
-            session,
-            pepper(settings),
-            name,
-            now,
-            role=chosen,
-            tenant_id=tenant,
-            project_id=project,
-            expires_us=None if expires is None else parse_expiry(expires, now),
-            by=request.actor,
-        )
-
-    key, secret = request.write(make)
-    request.show(
-        NewAdminKey.made(key, secret).model_dump(mode="json"), note="Keep the key now: it is not shown again."
-    )
+    order = given(name=name, role=chosen, tenant_id=tenant, project_id=project, expires=expires)
+    request.show(request.api.post("admin_keys", body=order), note="Keep the key now: it is not shown again.")
 
 
 @app.command("list")
-@common
+@resource
 def list_(request: Request) -> None:
     """List the admin keys, the oldest first, without their secrets."""
-    from admin.schemas import AdminKeyView
-    from ledger import admin_keys
-
     request.show_all(
-        [AdminKeyView.of(key).model_dump(mode="json") for key in request.read(admin_keys.list_admin_keys)],
+        request.api.every("admin_keys"),
         ("id", "name", "role", "tenant_id", "project_id", "state", "redacted", "created_at"),
         none="no admin keys yet: make one with `metergate admin-key create`",
     )
 
 
 @app.command()
-@common
-def revoke(
-    request: Request,
-    key_id: Annotated[str, typer.Argument(metavar="KEY_ID", help="adminkey_...", show_default=False)],
-) -> None:
-    """Revoke an admin key for good."""
-    from admin.schemas import AdminKeyView
-    from ledger import admin_keys
+@resource
+def show(request: Request, key_id: KeyId) -> None:
+    """Show an admin key, without its secret."""
+    request.show(request.api.get("admin_keys", key_id))
 
-    key = request.write(
-        lambda session, _, now: admin_keys.revoke_admin_key(session, key_id, now, by=request.actor)
-    )
-    request.show(AdminKeyView.of(key).model_dump(mode="json"))
+
+@app.command()
+@resource
+def revoke(request: Request, key_id: KeyId) -> None:
+    """Revoke an admin key for good."""
+    request.show(request.api.post("admin_keys", key_id, "revoke"))

@@ -1,6 +1,8 @@
 """What every command shares: the options that say which ledger, the way to it, and how results are shown.
 
-`common` gives a function the options --data-dir, --database-url and --json, as one argument, a Request.
+`resource` is for commands about what the control plane has: they call its API (admin/cli/api.py), at a URL or
+on the database. `common` is for commands of the server itself, which work where its files are. Both give a
+function their options as one argument, a Request.
 """
 
 import functools
@@ -18,6 +20,7 @@ import typer
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
+    from admin.cli.api import Api
     from ledger.actors import Actor
     from ledger.settings import LedgerSettings
 
@@ -36,26 +39,66 @@ DatabaseUrl = Annotated[
         show_default=False,
     ),
 ]
+Url = Annotated[
+    str | None,
+    typer.Option(
+        "--url",
+        metavar="URL",
+        help="Ask the control plane there, with the admin key in METERGATE_ADMIN_KEY (METERGATE_ADMIN_URL).",
+        show_default=False,
+    ),
+]
+KeyFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--admin-key-file", metavar="FILE", help="The admin key is in this file.", show_default=False
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+
+def _refuse_url(url: str | None) -> None:
+    if url is not None:
+        raise typer.BadParameter("this command works on the server itself: run it there, without --url")
+
+
+NoUrl = Annotated[str | None, typer.Option("--url", hidden=True, callback=_refuse_url)]
 
 
 class Fault(Exception):
     """The command cannot do what was asked; the message is for the operator, one line or a few."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Request:
     """The options that every command takes, and what follows from them."""
 
     data_dir: Path | None
     database_url: str | None
     as_json: bool
+    url: str | None = None
+    admin_key_file: Path | None = None
+    _api: "Api | None" = None
 
     def settings(self) -> "LedgerSettings":
         """The ledger's settings. Raises SettingsRefused."""
         from ledger.settings import LedgerSettings, load
 
         return load(LedgerSettings, data_dir=self.data_dir, database_url=self.database_url)
+
+    @property
+    def api(self) -> "Api":
+        """The control plane's API. Raises Fault, LedgerError."""
+        if self._api is None:
+            from admin.cli.reaching import reach
+
+            self._api = reach(self)
+        return self._api
+
+    def close(self) -> None:
+        """Lets go of what it took."""
+        if self._api is not None:
+            self._api.server.close()
 
     def read(self, work: "Callable[[AsyncSession], Awaitable[T]]") -> T:
         """Runs `work` on a snapshot of the ledger. Raises LedgerError."""
@@ -71,7 +114,7 @@ class Request:
 
     @property
     def actor(self) -> "Actor":
-        """Who changes something with this command."""
+        """Who changes something with this command, where it works on the database."""
         from admin.cli.acting import command_line
 
         return command_line()
@@ -113,27 +156,57 @@ NameOption = Annotated[
 
 
 def name_of(argument: str | None, option: str | None) -> str:
-    """A name, given as an argument or with --name, as keys are named. Status 2 unless it is one of both."""
+    """A name, given as an argument or with --name, as keys are named. Status 2 unless it is one of both;
+    raises Refused.
+    """
+    from ledger.names import checked_name
+
     if (argument is None) == (option is None):
         raise typer.BadParameter("give a name", param_hint="NAME")
-    return argument or option or ""
+    return checked_name(argument or option or "")
+
+
+def resource(function: Callable[..., None]) -> Callable[..., None]:
+    """Gives a command about a resource its options: its first parameter, `request`, is made of them."""
+    options = (_LEDGER[0], _LEDGER[1], _Option("url", Url), _Option("admin_key_file", KeyFile), _LEDGER[2])
+    return _with_options(function, options)
 
 
 def common(function: Callable[..., None]) -> Callable[..., None]:
-    """Gives a command the common options: its first parameter, `request`, is made of them."""
+    """The same for a command of the server itself: there is none at a URL."""
+    return _with_options(function, (*_LEDGER, _Option("url", NoUrl)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Option:
+    name: str
+    annotation: Any
+    default: Any = None
+
+
+_LEDGER = (
+    _Option("data_dir", DataDir), _Option("database_url", DatabaseUrl), _Option("as_json", AsJson, False)
+)  # fmt: skip
+
+
+def _with_options(function: Callable[..., None], options: Sequence[_Option]) -> Callable[..., None]:
     signature = inspect.signature(function)
-    extra = {"data_dir": DataDir, "database_url": DatabaseUrl, "as_json": AsJson}
-    defaults: dict[str, Any] = {"data_dir": None, "database_url": None, "as_json": False}
     own = list(signature.parameters.values())[1:]
 
     @functools.wraps(function)
-    def command(*, data_dir: Path | None, database_url: str | None, as_json: bool, **arguments: Any) -> None:
-        function(Request(data_dir, database_url, as_json), **arguments)
+    def command(**arguments: Any) -> None:
+        request = Request(**{option.name: arguments.pop(option.name) for option in options})
+        try:
+            function(request, **arguments)
+        finally:
+            request.close()
 
     parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own]
     parameters += [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=defaults[name], annotation=annotation)
-        for name, annotation in extra.items()
+        inspect.Parameter(
+            option.name, inspect.Parameter.KEYWORD_ONLY, default=option.default, annotation=option.annotation
+        )
+        for option in options
     ]
     del command.__wrapped__  # typer reads the signature through it
     command.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]

@@ -1,11 +1,11 @@
 """`metergate key`: the API keys of projects."""
 
-from collections.abc import Callable, Coroutine
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from admin.cli.command import ExpiryOption, Request, common
+from admin.cli.api import given
+from admin.cli.command import ExpiryOption, Request, resource
 from admin.cli.restrictions import (
     AllowModel,
     AnyAddress,
@@ -16,14 +16,8 @@ from admin.cli.restrictions import (
     ScopeNames,
     models_of,
     one_of,
+    scopes_of,
 )
-
-if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncSession
-
-    from admin.schemas import KeyView, NewKey
-    from ledger.settings import LedgerSettings
-    from ledger.tables.tenancy import ApiKey
 
 app = typer.Typer(help="API keys: made in a project, shown once.", no_args_is_help=True)
 
@@ -41,7 +35,7 @@ TagTexts = Annotated[
 
 
 @app.command()
-@common
+@resource
 def create(
     request: Request,
     project: Annotated[str, typer.Option("--project", metavar="ID", help="Whose key.", show_default=False)],
@@ -54,37 +48,21 @@ def create(
     tags: TagTexts = None,
 ) -> None:
     """Make a key. It is shown this once: the ledger keeps only a digest."""
-    from admin.key_views import new_key
-    from admin.restrictions import networks_of, scopes_of
-    from admin.times import parse_expiry
-    from ledger import tenancy
-    from ledger.settings import pepper
     from ledger.tags import Tags
 
-    permissions, key_scopes, networks = models_of(allow, deny), scopes_of(scopes), networks_of(cidrs)
-
-    async def make(session: "AsyncSession", settings: "LedgerSettings", now: int) -> "NewKey":
-        expires_us = None if expires is None else parse_expiry(expires, now)
-        key, secret = await tenancy.create_api_key(
-            session,
-            pepper(settings),
-            project,
-            name,
-            now,
-            expires_us,
-            model_permissions=permissions,
-            scopes=key_scopes,
-            networks=networks,
-            tags=Tags.parse(tags) if tags else None,
-            by=request.actor,
-        )
-        return await new_key(session, key, secret)
-
-    request.show(request.write(make).model_dump(mode="json"), note=ONCE)
+    order = given(
+        name=name,
+        expires=expires,
+        model_permissions=models_of(allow, deny),
+        scopes=scopes_of(scopes),
+        cidrs=cidrs or None,
+        tags=dict(Tags.parse(tags).pairs) if tags else None,
+    )
+    request.show(request.api.post("projects", project, "keys", body=order), note=ONCE)
 
 
 @app.command()
-@common
+@resource
 def rotate(
     request: Request,
     key_id: KeyId,
@@ -94,24 +72,11 @@ def rotate(
     ] = "24h",
 ) -> None:
     """Give a key a new secret, shown this once; the one of before goes on until the grace ends."""
-    from admin.key_views import new_key
-    from admin.times import parse_grace
-    from ledger import key_secrets
-    from ledger.settings import pepper
-
-    grace_us = parse_grace(grace)
-
-    async def turn(session: "AsyncSession", settings: "LedgerSettings", now: int) -> "NewKey":
-        key, secret = await key_secrets.rotate(
-            session, pepper(settings), key_id, grace_us, now, by=request.actor
-        )
-        return await new_key(session, key, secret)
-
-    request.show(request.write(turn).model_dump(mode="json"), note=ONCE)
+    request.show(request.api.post("keys", key_id, "rotate", body={"grace": grace}), note=ONCE)
 
 
 @app.command("list")
-@common
+@resource
 def list_(
     request: Request,
     project: Annotated[
@@ -122,34 +87,22 @@ def list_(
     ] = None,
 ) -> None:
     """List the keys, the oldest first, without their secrets."""
-    from admin.key_views import views_of
-    from ledger import tenancy
-
-    async def look(session: "AsyncSession") -> "list[KeyView]":
-        return await views_of(session, await tenancy.list_api_keys(session, project, tenant))
-
     request.show_all(
-        [view.model_dump(mode="json") for view in request.read(look)],
+        request.api.every("keys", project_id=project, tenant_id=tenant),
         ("id", "project_id", "name", "state", "redacted", "expires_at", "last_used_at"),
         none="no keys: make one with `metergate key create --project ID`",
     )
 
 
 @app.command()
-@common
+@resource
 def show(request: Request, key_id: KeyId) -> None:
     """Show a key, without its secrets, and when each of them was last used."""
-    from admin.key_views import view_of
-    from ledger import tenancy
-
-    async def look(session: "AsyncSession") -> "KeyView":
-        return await view_of(session, await tenancy.get_api_key(session, key_id))
-
-    request.show(request.read(look).model_dump(mode="json"))
+    request.show(request.api.get("keys", key_id))
 
 
 @app.command()
-@common
+@resource
 def update(
     request: Request,
     key_id: KeyId,
@@ -169,10 +122,6 @@ def update(
     no_tags: Annotated[bool, typer.Option("--no-tags", help="It has no tags any more.")] = False,
 ) -> None:
     """Change what a key is told, within a second: each list that is given takes the place of the old one."""
-    from admin.key_views import view_of
-    from admin.restrictions import networks_of, scopes_of
-    from admin.times import parse_expiry
-    from ledger.key_settings import KeySettings, change_api_key
     from ledger.tags import Tags
 
     one_of("--allow-model", allow, "--deny-model", deny, "--any-model", any_model)
@@ -180,67 +129,40 @@ def update(
     one_of("--cidr", cidrs, "--any-address", any_address)
     one_of("--expires", expires, "--never-expires", never_expires)
     one_of("--tag", tags, "--no-tags", no_tags)
-    settings = KeySettings()
+    change: dict[str, Any] = {}
     if allow or deny or any_model:
-        settings["model_permissions"] = models_of(allow, deny)
+        change["model_permissions"] = models_of(allow, deny)
     if scopes or any_scope:
-        settings["scopes"] = scopes_of(scopes)
+        change["scopes"] = scopes_of(scopes)
     if cidrs or any_address:
-        settings["networks"] = networks_of(cidrs)
+        change["cidrs"] = cidrs or None
     if name is not None:
-        settings["name"] = name
-    if never_expires:
-        settings["expires_us"] = None
+        change["name"] = name
+    if expires is not None or never_expires:
+        change["expires"] = expires
     if tags or no_tags:
-        settings["tags"] = Tags.parse(tags) if tags else None
-    if not settings and expires is None:
+        change["tags"] = dict(Tags.parse(tags or []).pairs)
+    if not change:
         raise typer.BadParameter("say what to change: see --help")
-
-    async def change(session: "AsyncSession", _: "LedgerSettings", now: int) -> "KeyView":
-        if expires is not None:
-            settings["expires_us"] = parse_expiry(expires, now)
-        return await view_of(session, await change_api_key(session, key_id, settings, now, by=request.actor))
-
-    request.show(request.write(change).model_dump(mode="json"))
+    request.show(request.api.patch("keys", key_id, body=change))
 
 
 @app.command()
-@common
+@resource
 def revoke(request: Request, key_id: KeyId) -> None:
     """End a key for good, within a second."""
-    from ledger import tenancy
-
-    _show_changed(
-        request, lambda session, now: tenancy.revoke_api_key(session, key_id, now, by=request.actor)
-    )
+    request.show(request.api.post("keys", key_id, "revoke"))
 
 
 @app.command()
-@common
+@resource
 def block(request: Request, key_id: KeyId) -> None:
     """Refuse a key, within a second, until it is unblocked."""
-    from ledger import tenancy
-
-    _show_changed(request, lambda session, now: tenancy.block_api_key(session, key_id, now, by=request.actor))
+    request.show(request.api.post("keys", key_id, "block"))
 
 
 @app.command()
-@common
+@resource
 def unblock(request: Request, key_id: KeyId) -> None:
     """Let a blocked key in again."""
-    from ledger import tenancy
-
-    _show_changed(
-        request, lambda session, now: tenancy.unblock_api_key(session, key_id, now, by=request.actor)
-    )
-
-
-def _show_changed(
-    request: Request, change: "Callable[[AsyncSession, int], Coroutine[Any, Any, ApiKey]]"
-) -> None:
-    from admin.key_views import view_of
-
-    async def work(session: "AsyncSession", _: "LedgerSettings", now: int) -> "KeyView":
-        return await view_of(session, await change(session, now))
-
-    request.show(request.write(work).model_dump(mode="json"))
+    request.show(request.api.post("keys", key_id, "unblock"))

@@ -1,18 +1,12 @@
 """`metergate limit`: how much tenants, projects, keys and end users may use."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-from admin.cli.command import Request, common
+from admin.cli.api import given
+from admin.cli.command import Request, resource
 from ledger.limits import LimitKind, LimitWindow
-
-if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncSession
-
-    from ledger.limits import Limit
-    from ledger.settings import LedgerSettings
-    from ledger.standings import LimitStanding
 
 app = typer.Typer(
     help="Limits: on spend, tokens, requests and calls in flight. They work within a second.",
@@ -34,7 +28,7 @@ COLUMNS = ("id", "scope", "scope_id", "model", "user", "kind", "window", "max", 
 
 
 @app.command("set")
-@common
+@resource
 def set_(
     request: Request,
     kind: Annotated[LimitKind, typer.Option("--kind", help="What is counted.", show_default=False)],
@@ -83,40 +77,28 @@ def set_(
     soft: Annotated[bool, typer.Option("--soft", help="Refuse nothing; keep that it was reached.")] = False,
 ) -> None:
     """Set a limit. One of the same owner, model, user, kind and window is changed."""
-    from admin.limit_schemas import LimitView
-    from admin.limit_values import end_user_of, parse_max, usual_window
-    from ledger import limit_settings
-    from ledger.limit_settings import LimitScope
-
-    if sum(given is not None for given in (tenant, project, key)) != 1:
+    if sum(each is not None for each in (tenant, project, key)) != 1:
         raise typer.BadParameter("give exactly one of --tenant, --project and --key")
     if user is not None and each_user:
         raise typer.BadParameter("give --user or --each-user, not both")
-    window = window or usual_window(kind)
-    max_value = parse_max(kind, window, max_)
-    end_user = end_user_of(user, each_user=each_user)
-
-    async def put(session: "AsyncSession", settings: "LedgerSettings", now: int) -> LimitView:
-        limit = await limit_settings.set_limit(
-            session,
-            LimitScope(tenant, project, key),
-            kind,
-            window,
-            max_value,
-            now,
-            model=model,
-            end_user=end_user,
-            burst=burst,
-            soft=soft,
-            by=request.actor,
-        )
-        return LimitView.of(limit, settings.currency)
-
-    request.show(request.write(put).model_dump(mode="json"))
+    order = given(
+        tenant_id=tenant,
+        project_id=project,
+        api_key_id=key,
+        model=model,
+        end_user=user,
+        each_user=each_user,
+        kind=kind,
+        window=window,
+        max=max_,
+        burst=burst,
+        soft=soft,
+    )
+    request.show(request.api.post("limits", body=order))
 
 
 @app.command("list")
-@common
+@resource
 def list_(
     request: Request,
     tenant: OfTenant = None,
@@ -124,42 +106,23 @@ def list_(
     key: OfKey = None,
 ) -> None:
     """List the limits, the oldest first; a tenant's with those of its projects and keys."""
-    from admin.limit_schemas import LimitView
-    from ledger import limit_settings
-
-    if sum(given is not None for given in (tenant, project, key)) > 1:
+    if sum(each is not None for each in (tenant, project, key)) > 1:
         raise typer.BadParameter("give at most one of --tenant, --project and --key")
-    currency = request.settings().currency
-    limits = request.read(
-        lambda session: limit_settings.list_limits(
-            session, tenant_id=tenant, project_id=project, api_key_id=key
-        )
-    )
-    views = [LimitView.of(limit, currency).model_dump(mode="json") for limit in limits]
+    limits = request.api.every("limits", tenant_id=tenant, project_id=project, api_key_id=key)
     if not request.as_json:
-        views = [{**view, "user": "each" if view["each_user"] else view["end_user"]} for view in views]
+        limits = [{**limit, "user": "each" if limit["each_user"] else limit["end_user"]} for limit in limits]
     request.show_all(
-        views,
+        limits,
         COLUMNS,
         none="no limits: set one with `metergate limit set --project ID --kind spend --max 10.00`",
     )
 
 
 @app.command()
-@common
+@resource
 def show(request: Request, limit_id: LimitId) -> None:
     """Show a limit, and how much of it is used and left now."""
-    from admin.cli.command import now_us
-    from admin.limit_schemas import LimitDetail
-    from ledger import limit_settings
-    from ledger.standings import standings
-
-    async def look(session: "AsyncSession") -> "tuple[Limit, list[LimitStanding]]":
-        limit = await limit_settings.get_limit(session, limit_id)
-        return limit, await standings(await session.connection(), [limit], now_us())
-
-    limit, left = request.read(look)
-    detail = LimitDetail.with_standings(limit, left, request.settings().currency).model_dump(mode="json")
+    detail = request.api.get("limits", limit_id)
     if request.as_json:
         request.show(detail)
         return
@@ -177,15 +140,7 @@ def show(request: Request, limit_id: LimitId) -> None:
 
 
 @app.command()
-@common
+@resource
 def remove(request: Request, limit_id: LimitId) -> None:
     """Remove a limit, within a second; what was used stays in the book."""
-    from admin.limit_schemas import LimitView
-    from ledger import limit_settings
-
-    async def take(session: "AsyncSession", settings: "LedgerSettings", now: int) -> LimitView:
-        return LimitView.of(
-            await limit_settings.remove_limit(session, limit_id, now, by=request.actor), settings.currency
-        )
-
-    request.show(request.write(take).model_dump(mode="json"))
+    request.show(request.api.delete("limits", limit_id))

@@ -1,16 +1,11 @@
 """`metergate price`: what tokens cost."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from admin.cli.command import Request, common
-
-if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncSession
-
-    from ledger.settings import LedgerSettings
-    from ledger.tables.prices import PriceVersion
+from admin.cli.api import given
+from admin.cli.command import Request, resource
 
 app = typer.Typer(help="Prices: versions, in currency per million tokens.", no_args_is_help=True)
 
@@ -18,7 +13,7 @@ PER_MILLION = "per million tokens, decimal"
 
 
 @app.command("set")
-@common
+@resource
 def set_(
     request: Request,
     model: Annotated[str, typer.Argument(metavar="MODEL", show_default=False)],
@@ -51,43 +46,30 @@ def set_(
     ] = None,
 ) -> None:
     """Begin a new version of a model's price. What was rated before stays as it was."""
-    from admin.schemas import PriceView
-    from admin.times import parse_instant
-    from ledger import prices
-    from ledger.money import Rates, parse_price
-
-    rates = Rates(
-        input_micros_per_mtok=parse_price(input_price),
-        cached_input_micros_per_mtok=parse_price(cached_input_price or input_price),
-        output_micros_per_mtok=parse_price(output_price),
-        request_micros=parse_price(request_price),
+    order = given(
+        model=model,
+        input=input_price,
+        output=output_price,
+        cached_input=cached_input_price,
+        request=request_price,
+        effective_from=begins,
+        tenant_id=tenant,
+        currency=currency,
     )
-    from_us = None if begins is None else parse_instant(begins)
-
-    async def begin(session: "AsyncSession", settings: "LedgerSettings", now: int) -> "PriceVersion":
-        return await prices.set_price(
-            session,
-            model,
-            rates,
-            now,
-            tenant_id=tenant,
-            currency=currency or settings.currency,
-            from_us=from_us,
-            by=request.actor,
-        )
-
-    request.show(PriceView.of(request.write(begin)).model_dump(mode="json"))
+    request.show(request.api.post("prices", body=order))
 
 
 @app.command("list")
-@common
-def list_(request: Request) -> None:
+@resource
+def list_(
+    request: Request,
+    model: Annotated[
+        str | None, typer.Option("--model", help="Only this model's.", show_default=False)
+    ] = None,
+) -> None:
     """List every version of every price."""
-    from admin.schemas import PriceView
-    from ledger import prices
-
     request.show_all(
-        [PriceView.of(version).model_dump(mode="json") for version in request.read(prices.list_prices)],
+        request.api.every("prices", model=model),
         ("model", "tenant_id", "currency", "input", "cached_input", "output", "request", "effective_from"),
         none="no prices: every model is free; set one with `metergate price set MODEL --input P --output P`",
     )

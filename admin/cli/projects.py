@@ -1,10 +1,11 @@
 """`metergate project`: the parts of a tenant."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from admin.cli.command import GivenName, NameOption, Request, common, name_of
+from admin.cli.api import given
+from admin.cli.command import GivenName, NameOption, Request, name_of, resource
 from admin.cli.restrictions import AllowModel, AnyModel, DenyModel, models_of, one_of
 
 app = typer.Typer(help="Projects: parts of a tenant, with their own keys.", no_args_is_help=True)
@@ -13,7 +14,7 @@ ProjectId = Annotated[str, typer.Argument(metavar="PROJECT_ID", show_default=Fal
 
 
 @app.command()
-@common
+@resource
 def create(
     request: Request,
     tenant: Annotated[str, typer.Option("--tenant", metavar="ID", help="Whose project.", show_default=False)],
@@ -23,20 +24,12 @@ def create(
     deny: DenyModel = None,
 ) -> None:
     """Make a project of a tenant."""
-    from admin.schemas import ProjectView
-    from ledger import tenancy
-
-    chosen, permissions = name_of(name, name_option), models_of(allow, deny)
-    project = request.write(
-        lambda session, _, now: tenancy.create_project(
-            session, tenant, chosen, now, model_permissions=permissions, by=request.actor
-        )
-    )
-    request.show(ProjectView.of(project).model_dump(mode="json"))
+    order = given(name=name_of(name, name_option), model_permissions=models_of(allow, deny))
+    request.show(request.api.post("tenants", tenant, "projects", body=order))
 
 
 @app.command("list")
-@common
+@resource
 def list_(
     request: Request,
     tenant: Annotated[
@@ -44,82 +37,60 @@ def list_(
     ] = None,
 ) -> None:
     """List the projects, the oldest first."""
-    from admin.schemas import ProjectView
-    from ledger import tenancy
-
-    projects = request.read(lambda session: tenancy.list_projects(session, tenant))
     request.show_all(
-        [ProjectView.of(project).model_dump(mode="json") for project in projects],
+        request.api.every("projects", tenant_id=tenant),
         ("id", "tenant_id", "name", "state", "created_at"),
         none="no projects: make one with `metergate project create NAME --tenant ID`",
     )
 
 
 @app.command()
-@common
+@resource
 def show(request: Request, project_id: ProjectId) -> None:
     """Show a project."""
-    from admin.schemas import ProjectView
-    from ledger import tenancy
-
-    project = request.read(lambda session: tenancy.get_project(session, project_id))
-    request.show(ProjectView.of(project).model_dump(mode="json"))
+    request.show(request.api.get("projects", project_id))
 
 
 @app.command()
-@common
+@resource
 def update(
     request: Request,
     project_id: ProjectId,
+    name: Annotated[
+        str | None, typer.Option("--name", help="What people call it from now on.", show_default=False)
+    ] = None,
     allow: AllowModel = None,
     deny: DenyModel = None,
     any_model: AnyModel = False,
 ) -> None:
-    """Change what the keys of a project may do, within a second: a list takes the place of the old one."""
-    from admin.schemas import ProjectView
-    from ledger import tenancy
-
+    """Change a project's name, or what its keys may do, within a second: a list takes the place of the old
+    one.
+    """
     one_of("--allow-model", allow, "--deny-model", deny, "--any-model", any_model)
-    if not (allow or deny or any_model):
+    change: dict[str, Any] = given(name=name)
+    if allow or deny or any_model:
+        change["model_permissions"] = models_of(allow, deny)
+    if not change:
         raise typer.BadParameter("say what to change: see --help")
-    permissions = models_of(allow, deny)
-    project = request.write(
-        lambda session, _, now: tenancy.set_project_models(
-            session, project_id, permissions, now, by=request.actor
-        )
-    )
-    request.show(ProjectView.of(project).model_dump(mode="json"))
+    request.show(request.api.patch("projects", project_id, body=change))
 
 
 @app.command()
-@common
+@resource
 def block(request: Request, project_id: ProjectId) -> None:
     """Refuse every call of a project, within a second, until it is unblocked."""
-    _set_state(request, project_id, "blocked")
+    request.show(request.api.post("projects", project_id, "block"))
 
 
 @app.command()
-@common
+@resource
 def unblock(request: Request, project_id: ProjectId) -> None:
     """Let a blocked project in again."""
-    _set_state(request, project_id, "active")
+    request.show(request.api.post("projects", project_id, "unblock"))
 
 
 @app.command()
-@common
+@resource
 def archive(request: Request, project_id: ProjectId) -> None:
     """End a project for good: its keys stop working, its usage stays in the book."""
-    _set_state(request, project_id, "archived")
-
-
-def _set_state(request: Request, project_id: str, state: str) -> None:
-    from admin.schemas import ProjectView
-    from ledger import tenancy
-    from ledger.states import ProjectState
-
-    project = request.write(
-        lambda session, _, now: tenancy.set_project_state(
-            session, project_id, ProjectState(state), now, by=request.actor
-        )
-    )
-    request.show(ProjectView.of(project).model_dump(mode="json"))
+    request.show(request.api.post("projects", project_id, "archive"))

@@ -1,11 +1,8 @@
 """The options that say what a project or key may do, and what is meant by them."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
-
-if TYPE_CHECKING:
-    from ledger.permissions import ModelPermissions
 
 AllowModel = Annotated[
     list[str] | None,
@@ -48,14 +45,19 @@ Cidrs = Annotated[
 AnyAddress = Annotated[bool, typer.Option("--any-address", help="From everywhere.")]
 
 
-def models_of(allow: list[str] | None, deny: list[str] | None) -> "ModelPermissions | None":
-    """The permissions that are meant, None where none are said. Status 2 for both; raises Refused."""
-    from ledger.permissions import allow_models, deny_models
-
+def models_of(allow: list[str] | None, deny: list[str] | None) -> dict[str, Any] | None:
+    """The permissions that are meant, as the API takes them; None where none are said. Status 2 for both."""
     one_of("--allow-model", allow, "--deny-model", deny)
     if allow:
-        return allow_models(allow)
-    return deny_models(deny) if deny else None
+        return {"mode": "allow_list", "model_ids": allow}
+    return {"mode": "deny_list", "model_ids": deny} if deny else None
+
+
+def scopes_of(names: list[str] | None) -> list[str] | None:
+    """The scopes that are meant. Raises Refused for a name that is none, which says those there are."""
+    from ledger.permissions import KeyScopes
+
+    return list(KeyScopes.parse(names).scopes) if names else None
 
 
 def one_of(*options: object) -> None:

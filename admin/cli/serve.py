@@ -19,6 +19,7 @@ from admin import announcements, data_folder
 from admin.child import Program, StartFailed
 from admin.cli.chosen import Chosen
 from admin.cli.command import Fault, now_us
+from admin.cli.command_settings import CommandSettings
 from admin.cli.programs import SIMULATOR, free_workers, places, programs
 from admin.config import AdminSettings
 from admin.data_folder import FolderUnusable
@@ -32,7 +33,7 @@ from ledger.settings import check_names, load
 from proxy import capacity
 from proxy.config import ProxySettings, UnpricedModels
 
-SETTINGS = (ProxySettings, AdminSettings)
+SETTINGS = (ProxySettings, AdminSettings, CommandSettings)
 """Every class of settings there is: a METERGATE_* name that is in none of them is a mistake."""
 
 SIMULATED_MODELS = ("simulated", "simulated-embedding")

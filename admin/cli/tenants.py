@@ -1,14 +1,12 @@
 """`metergate tenant`: who pays."""
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from admin.cli.command import GivenName, NameOption, Request, common, name_of
-
-if TYPE_CHECKING:
-    from ledger.states import OutagePolicy
+from admin.cli.api import given
+from admin.cli.command import GivenName, NameOption, Request, name_of, resource
 
 app = typer.Typer(help="Tenants: who pays.", no_args_is_help=True)
 
@@ -33,7 +31,7 @@ OutageOption = Annotated[
 
 
 @app.command()
-@common
+@resource
 def create(
     request: Request,
     name: GivenName = None,
@@ -41,88 +39,59 @@ def create(
     outage_policy: OutageOption = None,
 ) -> None:
     """Make a tenant; while the ledger is away it fails closed, unless told otherwise."""
-    from admin.schemas import TenantView
-    from ledger import tenancy
-
-    chosen, policy = name_of(name, name_option), _policy(outage_policy or OutageChoice.FAIL_CLOSED)
-    tenant = request.write(
-        lambda session, _, now: tenancy.create_tenant(
-            session, chosen, now, outage_policy=policy, by=request.actor
-        )
-    )
-    request.show(TenantView.of(tenant).model_dump(mode="json"))
+    order = given(name=name_of(name, name_option), outage_policy=_policy(outage_policy))
+    request.show(request.api.post("tenants", body=order))
 
 
 @app.command("list")
-@common
+@resource
 def list_(request: Request) -> None:
     """List the tenants, the oldest first."""
-    from admin.schemas import TenantView
-    from ledger import tenancy
-
-    tenants = request.read(tenancy.list_tenants)
     request.show_all(
-        [TenantView.of(tenant).model_dump(mode="json") for tenant in tenants],
+        request.api.every("tenants"),
         ("id", "name", "state", "created_at"),
         none="no tenants yet: make one with `metergate tenant create NAME`",
     )
 
 
 @app.command()
-@common
+@resource
 def show(request: Request, tenant_id: TenantId) -> None:
     """Show a tenant."""
-    from admin.schemas import TenantView
-    from ledger import tenancy
-
-    tenant = request.read(lambda session: tenancy.get_tenant(session, tenant_id))
-    request.show(TenantView.of(tenant).model_dump(mode="json"))
+    request.show(request.api.get("tenants", tenant_id))
 
 
 @app.command()
-@common
-def update(request: Request, tenant_id: TenantId, outage_policy: OutageOption = None) -> None:
-    """Change a tenant, within a second."""
-    from admin.schemas import TenantView
-    from ledger import tenancy
-
-    if outage_policy is None:
+@resource
+def update(
+    request: Request,
+    tenant_id: TenantId,
+    name: Annotated[
+        str | None, typer.Option("--name", help="What people call it from now on.", show_default=False)
+    ] = None,
+    outage_policy: OutageOption = None,
+) -> None:
+    """Change a tenant's settings, within a second."""
+    change = given(name=name, outage_policy=_policy(outage_policy))
+    if not change:
         raise typer.BadParameter("say what to change: see --help")
-    policy = _policy(outage_policy)
-    tenant = request.write(
-        lambda session, _, now: tenancy.set_outage_policy(session, tenant_id, policy, now, by=request.actor)
-    )
-    request.show(TenantView.of(tenant).model_dump(mode="json"))
+    request.api.patch("tenants", tenant_id, "settings", body=change)
+    request.show(request.api.get("tenants", tenant_id))
 
 
 @app.command()
-@common
+@resource
 def block(request: Request, tenant_id: TenantId) -> None:
     """Refuse every call of a tenant, within a second, until it is unblocked."""
-    _set_state(request, tenant_id, "blocked")
+    request.show(request.api.post("tenants", tenant_id, "block"))
 
 
 @app.command()
-@common
+@resource
 def unblock(request: Request, tenant_id: TenantId) -> None:
     """Let a blocked tenant in again."""
-    _set_state(request, tenant_id, "active")
+    request.show(request.api.post("tenants", tenant_id, "unblock"))
 
 
-def _set_state(request: Request, tenant_id: str, state: str) -> None:
-    from admin.schemas import TenantView
-    from ledger import tenancy
-    from ledger.states import TenantState
-
-    tenant = request.write(
-        lambda session, _, now: tenancy.set_tenant_state(
-            session, tenant_id, TenantState(state), now, by=request.actor
-        )
-    )
-    request.show(TenantView.of(tenant).model_dump(mode="json"))
-
-
-def _policy(choice: OutageChoice) -> "OutagePolicy":
-    from ledger.states import OutagePolicy
-
-    return OutagePolicy(choice.replace("-", "_"))
+def _policy(choice: OutageChoice | None) -> str | None:
+    return None if choice is None else choice.replace("-", "_")

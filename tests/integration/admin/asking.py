@@ -86,6 +86,8 @@ WAYS: dict[tuple[str, str], Way] = {
     ("PATCH", "/admin/v1/tenants/{tenant_id}/settings"): Way({"name": "Renamed"}),
     ("POST", "/admin/v1/tenants/{tenant_id}/unblock"): Way(quiet=True),
     ("POST", "/admin/v1/tenants/{tenant_id}/projects"): Way({"name": "P"}, status=201),
+    ("GET", "/admin/v1/projects"): Way(query={"tenant_id": "{tenant_id}"}),
+    ("GET", "/admin/v1/keys"): Way(query={"project_id": "{project_id}"}),
     ("PATCH", "/admin/v1/projects/{project_id}"): Way(
         {"model_permissions": {"mode": "allow_list", "model_ids": []}}
     ),

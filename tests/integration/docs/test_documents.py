@@ -22,7 +22,7 @@ from proxy.ledger_gauge import LEDGER_UP
 from tests.integration.docs.reading import ROOT
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
-COMMON_OPTIONS = {"--data-dir", "--database-url", "--json", "--help"}
+COMMON_OPTIONS = {"--data-dir", "--database-url", "--url", "--admin-key-file", "--json", "--help"}
 NAME = re.compile(r"`([^`]+)`")
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 
