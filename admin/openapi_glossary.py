@@ -33,6 +33,7 @@ _LIMIT: Final = "limit_8pLx2QvRt6Zn4WbKm1YcSd0N"
 _RATE_LIMIT: Final = "rl_meta-llama~2FLlama-3.1-8B-Instruct"
 _MODEL: Final = "meta-llama/Llama-3.1-8B-Instruct"
 _ROLE: Final = "role-reader"
+_SESSION: Final = "session_9cVt4XqRz2Wn6KbLp8YcSd1E"
 _EVENT: Final = "audit_log-0Vn3KbLp7YcSd1QmXo2TbW8s"
 
 IDS: Final[dict[str, str]] = {
@@ -51,6 +52,7 @@ IDS: Final[dict[str, str]] = {
     "DeletedServiceAccount": _ACCOUNT,
     "InviteDeleted": _INVITE,
     "InviteProject": _PROJECT,
+    "KeyOwnerView": _ACCOUNT,
     "KeyView": _KEY,
     "LimitDetail": _LIMIT,
     "LimitView": _LIMIT,
@@ -59,6 +61,7 @@ IDS: Final[dict[str, str]] = {
     "NewInvite": _INVITE,
     "NewKey": _KEY,
     "NewServiceAccount": _ACCOUNT,
+    "OpenSession": _SESSION,
     "OrganizationAuditLog": _EVENT,
     "OrganizationInvite": _INVITE,
     "OrganizationProject": _PROJECT,
@@ -79,6 +82,7 @@ IDS: Final[dict[str, str]] = {
     "TenantView": _TENANT,
     "UserDeleted": _USER,
     "UserDetails": _USER,
+    "UserRecord": _USER,
     "UserView": _USER,
 }
 """The example of `id`, by schema: ids tell of what they are."""
@@ -100,6 +104,7 @@ TERMS: Final[dict[str, Term]] = {
     "admin_key_id": Term("The admin key", (_ADMIN_KEY,)),
     "service_account_id": Term("The service account", (None, _ACCOUNT)),
     "user_id": Term("The user", (_USER,)),
+    "session_id": Term("The session", (_SESSION,)),
     "invite_id": Term("The invite", (_INVITE,)),
     "alert_id": Term("The alert of the organization", (_ALERT,)),
     "project_alert_id": Term("The alert of the project", (_ALERT,)),
@@ -158,6 +163,7 @@ TERMS: Final[dict[str, Term]] = {
     "csrf_token": Term("For the header X-CSRF-Token of every unsafe method", ("3vB9xQmT7kLw2RzYc5Nd",)),
     "idle_seconds": Term("After so long without a call it is over", (3600,)),
     "memberships": Term("What they are, and where"),
+    "operator": Term("Whether they run metergate itself", (False,)),
     "is_operator": Term("Whether they run metergate itself", (False,)),
     "is_default": Term("OpenAI's alone", (False,)),
     "is_service_account": Term("Whether it is a program's: users are people", (False,)),

@@ -17,7 +17,7 @@ from admin.within import tenant_of
 from ledger.audit_pages import AuditFilter, page_newest
 from ledger.roles import Permission
 
-router = APIRouter(tags=["audit log"])
+router = APIRouter(tags=["audit"])
 
 Names = Annotated[list[str] | None, Query(max_length=100)]
 
