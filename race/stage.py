@@ -7,7 +7,7 @@ raced for.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -24,6 +24,7 @@ from ledger.money import Rates, rate
 from ledger.usage import Usage
 from race.book import Book
 from race.engine import RaceEngine
+from race.owner import Most
 from race.plan import MODEL, LoadPlan, LoadReport
 from race.plane import Plane
 from race.processes import now_us, start_load, wait_for
@@ -134,6 +135,10 @@ class Stage:
             lambda session: tenancy.create_project(session, tenant.id, name, now_us())
         )
         return (tenant.id, *self.plane.new_key(project.id))
+
+    def new_tenants(self, names: Sequence[str], *limits: Most) -> list[str]:
+        """The secrets of new tenants' keys, one each; the limits are each tenant's, where limits are set."""
+        return self.plane.new_tenants(names, limits if self._sets_limits else ())
 
     # What is run and read.
 

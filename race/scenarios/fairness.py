@@ -22,16 +22,22 @@ _SHORT = Traits(prompt_words=(5, 30), max_tokens=(2, 12), unset_share=0.0, leavi
 
 def run(stage: Stage, finding: Finding, seed: int, seconds: float) -> None:
     """Without the hot tenant, then with it."""
-    cold = []
-    for number in range(TENANTS):
-        tenant_id, _, secret = stage.new_tenant(f"cold {number}")
-        stage.limit(LimitKind.REQUESTS, LimitWindow.MINUTE, 600, tenant_id=tenant_id)
-        stage.limit(LimitKind.SPEND, LimitWindow.MONTH, 10 * PICOS_PER_UNIT, tenant_id=tenant_id)
-        cold.append(Group(f"cold {number}", secret, 1, _SHORT, pause_s=_PAUSE_S, heeds=False))
-    tenant_id, _, secret = stage.new_tenant("hot")
-    stage.limit(LimitKind.REQUESTS, LimitWindow.MINUTE, 60, tenant_id=tenant_id)
-    stage.limit(LimitKind.CONCURRENT, None, 4, tenant_id=tenant_id)
-    stage.limit(LimitKind.SPEND, LimitWindow.MONTH, PICOS_PER_UNIT // 50, tenant_id=tenant_id)
+    names = [f"cold {number}" for number in range(TENANTS)]
+    secrets = stage.new_tenants(
+        names,
+        (LimitKind.REQUESTS, LimitWindow.MINUTE, 600),
+        (LimitKind.SPEND, LimitWindow.MONTH, 10 * PICOS_PER_UNIT),
+    )
+    cold = [
+        Group(name, secret, 1, _SHORT, pause_s=_PAUSE_S, heeds=False)
+        for name, secret in zip(names, secrets, strict=True)
+    ]
+    (secret,) = stage.new_tenants(
+        ["hot"],
+        (LimitKind.REQUESTS, LimitWindow.MINUTE, 60),
+        (LimitKind.CONCURRENT, None, 4),
+        (LimitKind.SPEND, LimitWindow.MONTH, PICOS_PER_UNIT // 50),
+    )
     hot = Group("hot", secret, TIMES, _SHORT, pause_s=_PAUSE_S, heeds=False)
     port = stage.plane.port
     without = stage.load(LoadPlan(port, seed, tuple(cold), seconds))
