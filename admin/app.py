@@ -93,11 +93,11 @@ class Ready(BaseModel):
 
 
 def create_app(settings: AdminSettings) -> FastAPI:
-    """The app; it connects to the ledger on first use."""
+    """The app; it connects to the ledger on first use. Each start goes by `app.state.settings`."""
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        plane = make_plane(settings)
+        plane = make_plane(app.state.settings)
         app.state.plane = plane
         try:
             yield

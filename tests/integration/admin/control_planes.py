@@ -1,14 +1,20 @@
-"""A control plane under a real uvicorn, with the ledger behind it."""
+"""A control plane under a real uvicorn, with the ledger behind it.
+
+An app that was served is kept and served again: FastAPI works a route out when it is first asked for, which
+takes longer than most tests. What it was served with does not outlive it: settings, database and middlewares
+are new each time.
+"""
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 import uvicorn
+from fastapi import FastAPI
 
 from admin.app import create_app
 from admin.config import AdminSettings
@@ -26,17 +32,37 @@ class ControlPlane:
     settings: AdminSettings
 
 
+_idle: list[FastAPI] = []
+"""Apps that nobody serves just now."""
+
+
+@contextmanager
+def _an_app(settings: AdminSettings) -> Iterator[FastAPI]:
+    """An app that nobody else has meanwhile."""
+    app = _idle.pop() if _idle else create_app(settings)
+    app.state.settings = settings
+    app.middleware_stack = None
+    yield app
+    _idle.append(app)
+
+
 @asynccontextmanager
 async def serve(settings: AdminSettings) -> AsyncIterator[str]:
     """One server of it, by its URL: as many as there are behave as processes of their own would."""
     listener = socket.create_server(("127.0.0.1", 0))
-    server = uvicorn.Server(uvicorn.Config(create_app(settings), log_level="warning", lifespan="on"))
-    serving = asyncio.create_task(server.serve([listener]))
-    try:
-        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
-    finally:
-        server.should_exit = True
-        await serving
+    with _an_app(settings) as app:
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on"))
+        serving = asyncio.create_task(server.serve([listener]))
+        try:
+            yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        finally:
+            server.should_exit = True
+            await serving
+
+
+def plain_client(url: str, headers: dict[str, str]) -> httpx.AsyncClient:
+    """A client of it. It loads no certificates, which takes long and is of no use on plain HTTP."""
+    return httpx.AsyncClient(base_url=url, headers=headers, timeout=60, verify=False)
 
 
 @asynccontextmanager
@@ -49,7 +75,7 @@ async def control_plane(database_url: str, folder: Path) -> AsyncIterator[Contro
     headers = {"Authorization": f"Bearer {secret}"}
     async with (
         serve(settings) as url,
-        httpx.AsyncClient(base_url=url, headers=headers, timeout=30) as client,
+        plain_client(url, headers) as client,
     ):
         yield ControlPlane(client, database, settings)
     await database.close()

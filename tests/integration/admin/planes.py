@@ -11,7 +11,7 @@ from ledger import admin_keys, tenancy
 from ledger.database import Database
 from ledger.roles import Role
 from ledger.settings import pepper
-from tests.integration.admin.control_planes import serve
+from tests.integration.admin.control_planes import plain_client, serve
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ async def served_plane(settings: AdminSettings) -> AsyncIterator[ServedPlane]:
     try:
         async with (
             serve(settings) as url,
-            httpx.AsyncClient(base_url=url, headers=headers, timeout=60) as client,
+            plain_client(url, headers) as client,
         ):
             yield ServedPlane(client, database, settings, tenant.id, operator_key, owner_key)
     finally:

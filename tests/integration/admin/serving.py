@@ -12,7 +12,7 @@ from ledger import admin_keys
 from ledger.database import Database
 from ledger.roles import Role
 from ledger.settings import pepper
-from tests.integration.admin.control_planes import serve
+from tests.integration.admin.control_planes import plain_client, serve
 
 CSRF = "X-CSRF-Token"
 
@@ -42,7 +42,7 @@ class Served:
 
     def browser(self, **headers: str) -> "Browser":
         """A browser that has never been here."""
-        self.opened.append(_client(self.url, headers))
+        self.opened.append(plain_client(self.url, headers))
         return Browser(self.opened[-1])
 
 
@@ -82,7 +82,7 @@ async def serving(settings: AdminSettings) -> AsyncIterator[Served]:
         _, secret = await admin_keys.create_admin_key(session, pepper(settings), "Operator", 1)
     try:
         async with serve(settings) as url:
-            opened = [_client(url, {"Authorization": f"Bearer {secret}"})]
+            opened = [plain_client(url, {"Authorization": f"Bearer {secret}"})]
             try:
                 yield Served(opened[0], database, settings, url, opened)
             finally:
@@ -90,8 +90,3 @@ async def serving(settings: AdminSettings) -> AsyncIterator[Served]:
                     await client.aclose()
     finally:
         await database.close()
-
-
-def _client(url: str, headers: dict[str, str]) -> httpx.AsyncClient:
-    # Without certificates, which take long to load and are of no use on plain HTTP.
-    return httpx.AsyncClient(base_url=url, headers=headers, timeout=30, verify=False)
