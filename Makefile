@@ -21,12 +21,16 @@ check: $(VENV)/.dev ## Lint, types, architecture and unit tests: quick
 	@$(VENV)/bin/mypy
 	@$(VENV)/bin/python -m pytest $(wildcard tests/architecture tests/unit) $(ARGS)
 
-# Most of the suite waits for processes, so a few tests run at once; those marked `alone` come after them.
-# Where ARGS names tests, one of the two may have none: pytest calls that 5.
+# Most of the suite waits for processes, so a few tests run at once. After them come those marked `heavy`, two at
+# once, which wait half of their time; then those marked `alone`. What they mean is in pyproject.toml.
+# Where ARGS names tests, some of the three may have none: pytest calls that 5.
+PYTEST = $(VENV)/bin/python -m pytest
+ASKED = $(WITHOUT:%=--ignore=%) $(ARGS) $(if $(ARGS),|| [ $$? -eq 5 ])
+
 test: $(VENV)/.dev ## The whole test suite
-	@$(VENV)/bin/python -m pytest -m "not vllm and not alone" -n $(TESTS_AT_ONCE) --dist loadfile \
-		$(WITHOUT:%=--ignore=%) $(ARGS) $(if $(ARGS),|| [ $$? -eq 5 ])
-	@$(VENV)/bin/python -m pytest -m "alone and not vllm" $(WITHOUT:%=--ignore=%) $(ARGS) $(if $(ARGS),|| [ $$? -eq 5 ])
+	@$(PYTEST) -m "not vllm and not heavy and not alone" -n $(TESTS_AT_ONCE) --dist loadfile --no-loadscope-reorder $(ASKED)
+	@$(PYTEST) -m "heavy and not vllm" -n 2 --dist load --maxschedchunk 1 $(ASKED)
+	@$(PYTEST) -m "alone and not vllm" $(ASKED)
 
 test-vllm: $(VENV)/.dev ## The acceptance tests against a real vLLM on the CPU
 	@PATH="$(abspath $(VENV))/bin:$$PATH" bash tests/vllm/run.sh $(ARGS)

@@ -5,4 +5,5 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 python -m tests.vllm.install >/dev/null
-METERGATE_TEST_VLLM=1 exec python -m pytest -m vllm --timeout 600 "$@"
+METERGATE_TEST_VLLM=1 exec python -m pytest -m vllm --timeout 600 \
+    --ignore tests/unit --ignore tests/architecture "$@"

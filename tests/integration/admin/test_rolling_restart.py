@@ -22,7 +22,7 @@ from tests.integration.admin.rolling import by_tls, calling, plainly
 from tests.integration.admin.test_nginx import free_port, write_configuration
 
 pytestmark = [
-    pytest.mark.alone,
+    pytest.mark.heavy,
     pytest.mark.timeout(400),
     pytest.mark.nginx,
     pytest.mark.postgres,

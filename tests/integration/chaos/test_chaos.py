@@ -16,7 +16,7 @@ SHORT = Size(seconds=8, clients=12, workers=2, replicas=2)
 KILLS_ALONE = replace(SHORT, kinds=frozenset({Kind.KILL_WORKER}))
 
 # A machine that does much else takes long to start everything again and again.
-pytestmark = [pytest.mark.alone, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(420)]
 
 
 @pytest.mark.parametrize("database", ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])

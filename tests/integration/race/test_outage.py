@@ -4,7 +4,7 @@ import pytest
 
 from race.outage.__main__ import outage
 
-pytestmark = [pytest.mark.alone, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.heavy, pytest.mark.timeout(420)]
 
 
 @pytest.mark.postgres

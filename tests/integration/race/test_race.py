@@ -11,19 +11,19 @@ from race.finding import table
 SECONDS = {"budget": 60, "rate": 20, "slots": 10, "crash": 60, "operations": 8, "fairness": 6}
 
 # A race on a machine that does much else takes long to start, and its clients long to come to their end.
-pytestmark = [pytest.mark.alone, pytest.mark.timeout(420)]
+pytestmark = pytest.mark.timeout(420)
 
 
 # `make race` runs each on both. Here the one that all others rest on does, and the rest take turns.
 @pytest.mark.parametrize(
     ("scenario", "database"),
     [
-        ("budget", "sqlite"),
-        pytest.param("budget", "postgresql", marks=pytest.mark.postgres),
-        ("rate", "sqlite"),
-        pytest.param("slots", "postgresql", marks=pytest.mark.postgres),
-        ("crash", "sqlite"),
-        pytest.param("operations", "postgresql", marks=pytest.mark.postgres),
+        pytest.param("budget", "sqlite", marks=pytest.mark.heavy),
+        pytest.param("budget", "postgresql", marks=[pytest.mark.heavy, pytest.mark.postgres]),
+        pytest.param("rate", "sqlite", marks=pytest.mark.heavy),
+        pytest.param("slots", "postgresql", marks=[pytest.mark.heavy, pytest.mark.postgres]),
+        pytest.param("crash", "sqlite", marks=pytest.mark.heavy),
+        pytest.param("operations", "postgresql", marks=[pytest.mark.alone, pytest.mark.postgres]),
     ],
 )
 def test_limits_hold_in_a_race(race_databases: Databases, scenario: str, database: str) -> None:
@@ -35,6 +35,7 @@ def test_limits_hold_in_a_race(race_databases: Databases, scenario: str, databas
     assert not finding.violations, table([finding])
 
 
+@pytest.mark.alone
 @pytest.mark.postgres
 def test_a_hot_tenant_starves_nobody(race_databases: Databases) -> None:
     """Guards against one tenant whose refused calls keep others from their own limits."""
@@ -42,6 +43,7 @@ def test_a_hot_tenant_starves_nobody(race_databases: Databases) -> None:
     assert not finding.violations, table([finding])
 
 
+@pytest.mark.heavy
 def test_a_race_can_be_lost(race_databases: Databases) -> None:
     """Guards against a harness that sees nothing: without any limit, it has to."""
     for scenario, what in (("budget", "overspent"), ("slots", "in flight at once")):

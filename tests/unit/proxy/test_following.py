@@ -186,11 +186,16 @@ async def test_the_log_is_read_when_something_was_committed(
     """
     monkeypatch.setattr(following, "ASK_SECONDS", 3600)
     ledger.commits = 1
-    async with worker(ledger, 0) as (authenticator, secret):
+    async with worker(ledger, 3600) as (authenticator, secret):
         await ledger.followed.wait()
         ledger.followed.clear()
-        for _ in range(50):  # several looks, and as many times as long as a key is kept
-            await asyncio.sleep(0.001)
+        looked: set[float] = set()  # each look counts as a reading, which is what keys are kept from
+
+        def has_looked() -> bool:
+            looked.add(authenticator.ledger._read_at)
+            return len(looked) > 5
+
+        await until(has_looked)
         assert not ledger.followed.is_set()
         assert authenticator.cached(secret) is ACTIVE
         ledger.log.append(Change(id=1, at_us=1, kind="key.revoked", subject_id="key_1"))
