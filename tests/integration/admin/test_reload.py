@@ -95,11 +95,14 @@ def test_a_reload_and_a_stop_under_load_lose_nothing(start: Callable[..., Up], t
     toml.write_text("secret_key = 'quite another secret'")  # a worker that does not start
     up.process.send_signal(signal.SIGUSR2)
     until(lambda: said(up, "data plane worker 0: the new one did not start"), "a reload that fails")
-    with calling(plainly(port_of(up)), up.first_run["api_key"], 4, may_retry=True) as seen:
-        with a_long_stream(up, streams):
-            toml.write_text("max_choices = 2\n")
-            up.process.send_signal(signal.SIGUSR2)
-            until(lambda: "metergate: reloaded" in up.complained, "a reload")
+    with (
+        a_long_stream(up, streams),
+        calling(plainly(port_of(up)), up.first_run["api_key"], 4, may_retry=True) as seen,
+    ):
+        until(lambda: len(seen.request_ids) >= 20, "calls of the old worker")
+        toml.write_text("max_choices = 2\n")
+        up.process.send_signal(signal.SIGUSR2)
+        until(lambda: "metergate: reloaded" in up.complained, "a reload")
         answered = len(seen.request_ids)
         until(lambda: len(seen.request_ids) >= answered + 20, "calls of the new worker")
     assert (seen.errors, streams.errors) == ([], []), up.complained
@@ -112,7 +115,7 @@ def test_a_reload_and_a_stop_under_load_lose_nothing(start: Callable[..., Up], t
     with a_long_stream(up, streams) as stream:
         up.process.send_signal(signal.SIGTERM)
         until(lambda: refuses(port_of(up)), "refusal")
-        assert stream.is_alive(), "the stream has to outlast this, for the test to mean something"
+        assert stream.is_alive(), ("the stream has to outlast this", streams.errors, up.complained)
     assert streams.errors == [] and up.end(0) == 0
     ids, is_right = asyncio.run(look(up))
     assert len(ids) == len(set(ids)) == len(seen.request_ids) + len(streams.request_ids) + 1
