@@ -73,43 +73,39 @@ class Child:
         self._must_start = must_start
         self._turns = turns
         self._ending = asyncio.Event()
-        self._is_told = False
+        self._told: signal.Signals | None = None
         self._process: asyncio.subprocess.Process | None = None
         self.task = asyncio.create_task(self._keep())
         """Ends when the child has been ended; raises StartFailed."""
 
     async def end(self) -> bool:
-        """Tells it to stop, once, and waits for that; called again, goes on waiting. False if it had to be
-        killed without having been hurried.
+        """Tells it to stop, once, and waits until it runs no more nor is being started; called again, goes on
+        waiting. False if it had to be killed without having been hurried.
         """
         self._ending.set()
-        process = self._process
-        if process is None:
-            return True
-        if not self._is_told:
-            self._is_told = True
-            self._terminate(process)
-        ended = asyncio.create_task(process.wait())
+        if self._told is None:
+            self._tell(signal.SIGTERM)
         hurried = asyncio.create_task(self._hurry.wait())
         try:
-            await first_of(ended, hurried, timeout=self.program.grace_seconds)
-            if not ended.done():
-                self._terminate(process)
-                await first_of(ended, timeout=HURRY_SECONDS)
-            if ended.done():
+            await first_of(self.task, hurried, timeout=self.program.grace_seconds)
+            if not self.task.done():
+                self._tell(signal.SIGTERM)
+                await first_of(self.task, timeout=HURRY_SECONDS)
+            if self.task.done():
                 return True
-            with suppress(ProcessLookupError):
-                process.kill()
-            await ended
+            self._tell(signal.SIGKILL)
+            await first_of(self.task)
             self._say(f"{self.program.name} did not stop in time and was killed")
             return self._hurry.is_set()
         finally:
-            ended.cancel()
             hurried.cancel()
 
-    def _terminate(self, process: asyncio.subprocess.Process) -> None:
-        with suppress(ProcessLookupError):
-            process.terminate()
+    def _tell(self, number: signal.Signals) -> None:
+        """Now, or as soon as there is a process."""
+        self._told = number
+        if self._process is not None:
+            with suppress(ProcessLookupError):
+                self._process.send_signal(number)
 
     async def _keep(self) -> None:
         if self._turns is not None:
@@ -157,9 +153,8 @@ class Child:
         finally:
             os.close(ready_write)
         self._process = process
-        if self._ending.is_set():
-            self._is_told = True
-            self._terminate(process)
+        if self._told is not None:  # while it was being started
+            self._tell(self._told)
         loop = asyncio.get_running_loop()
         loop.add_reader(ready_read, self._read_ready, ready_read)
         try:

@@ -149,6 +149,31 @@ async def test_a_child_deaf_to_sigterm_is_killed_after_its_grace(
     assert said == ["server did not stop in time and was killed"]
 
 
+async def test_a_child_that_is_just_being_started_is_ended_too(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards against an end that is told while there is no process yet, and one that ignores SIGTERM then: a
+    stop would wait for it for ever.
+    """
+    monkeypatch.setattr(child, "HURRY_SECONDS", 0.1)
+    reading, writing = os.pipe()
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a child inherits that
+    try:
+        one = child.Child(
+            program(folder, "deaf", grace_seconds=0.1),
+            life_fd=reading,
+            hurry=asyncio.Event(),
+            say=lambda _: None,
+        )
+        await asyncio.sleep(0)  # it begins to start
+        assert not await asyncio.wait_for(one.end(), timeout=20), "it had to be killed"
+        assert one.task.done()
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        os.close(reading)
+        os.close(writing)
+
+
 async def test_a_second_signal_does_not_wait_for_the_grace(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
