@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from enum import Enum
 from typing import Any
 
-from admin.cli.serve import SETTINGS
+from admin.cli.settings import SETTINGS
 from ledger.client_settings import ClientSettings
 from ledger.engine_settings import EngineSettings
 from ledger.settings import LedgerSettings, Settings

@@ -43,7 +43,7 @@ def empty_metrics(data_dir: Path) -> Path:
 
 def keep_engines(data_dir: Path, engines: Sequence[str]) -> None:
     """Leaves the engines that are served, so that commands know those of the command line, too."""
-    _keep(data_dir / ENGINES_FILE, engines)
+    leave(data_dir / ENGINES_FILE, engines)
 
 
 def kept_engines(data_dir: Path) -> tuple[str, ...]:
@@ -56,7 +56,7 @@ def kept_engines(data_dir: Path) -> tuple[str, ...]:
 
 def keep_places(data_dir: Path, role: str, urls: Mapping[str, str]) -> None:
     """Leaves where a role is reached, as URLs by who answers there: commands know port 0 by it, too."""
-    _keep(data_dir / "run" / f"{role}.urls", [f"{url} {name}" for name, url in urls.items()])
+    leave(data_dir / "run" / f"{role}.urls", [f"{url} {name}" for name, url in urls.items()])
 
 
 def kept_places(data_dir: Path, role: str) -> dict[str, str]:
@@ -78,6 +78,16 @@ def is_claimed(data_dir: Path, role: str) -> bool:
     except OSError:
         return False
     return False
+
+
+def holder(data_dir: Path, role: str) -> int | None:
+    """The process that holds a role of this folder; None where none does, or it has not said yet."""
+    if not is_claimed(data_dir, role):
+        return None
+    try:
+        return int((data_dir / "run" / f"{role}.lock").read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def claim(data_dir: Path, role: str) -> IO[str]:
@@ -104,7 +114,8 @@ def claim(data_dir: Path, role: str) -> IO[str]:
     return file
 
 
-def _keep(path: Path, lines: Sequence[str]) -> None:
+def leave(path: Path, lines: Sequence[str]) -> None:
+    """Writes a file for commands that come later, whole or not at all."""
     draft = path.with_name(f".{path.name}.{os.getpid()}")
     draft.write_text("".join(f"{line}\n" for line in lines))
     draft.replace(path)

@@ -6,8 +6,11 @@ The data plane has its own way; this one is for the operator's eyes.
 import http.client
 import json
 import ssl
+import time
 import urllib.error
 import urllib.request
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 ANSWER_BYTES_MAX = 1 << 20
@@ -17,11 +20,35 @@ ANSWER_BYTES_MAX = 1 << 20
 class EngineSilent(Exception):
     """The engine does not answer as an engine does; the message says how."""
 
+    wants_key = False
+    """Whether it was for the key that it was given, or was not."""
+
+
+class _KeyRefused(EngineSilent):
+    wants_key = True
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an engine lists, how long that took, and the time that it had (None: it does not say), beside this
+    machine's.
+    """
+
+    models: list[str]
+    seconds: float
+    date_us: int | None
+    asked_us: int
+
 
 def models(
     base_url: str, *, api_key: str | None, ca_file: Path | None = None, timeout_seconds: float
 ) -> list[str]:
     """The ids an engine lists at /v1/models. Raises EngineSilent."""
+    return ask(base_url, api_key=api_key, ca_file=ca_file, timeout_seconds=timeout_seconds).models
+
+
+def ask(base_url: str, *, api_key: str | None, ca_file: Path | None = None, timeout_seconds: float) -> Answer:
+    """What it answers at /v1/models. Raises EngineSilent."""
     request = urllib.request.Request(f"{base_url}/v1/models")  # noqa: S310 - settings let http(s) through alone
     if api_key:
         request.add_header("Authorization", f"Bearer {api_key}")
@@ -29,14 +56,19 @@ def models(
     if ca_file:
         handlers.append(urllib.request.HTTPSHandler(context=ssl.create_default_context(cafile=ca_file)))
     opener = urllib.request.build_opener(*handlers)
+    began, began_us = time.monotonic(), time.time_ns() // 1000
     try:
         with opener.open(request, timeout=timeout_seconds) as answer:
+            date = answer.headers.get("date")
             content = json.loads(answer.read(ANSWER_BYTES_MAX))
-        return [str(model["id"]) for model in content["data"]]
+        names = [str(model["id"]) for model in content["data"]]
+        seconds = time.monotonic() - began
+        return Answer(names, seconds, _read_date(date), began_us + int(seconds * 500_000))
     except urllib.error.HTTPError as fault:
         fault.close()
-        hint = ": set METERGATE_ENGINE_API_KEY" if fault.code in {401, 403} else ""
-        raise EngineSilent(f"answers {fault.code} to /v1/models{hint}") from None
+        if fault.code in {401, 403}:
+            raise _KeyRefused(f"answers {fault.code} to /v1/models: set METERGATE_ENGINE_API_KEY") from None
+        raise EngineSilent(f"answers {fault.code} to /v1/models") from None
     except urllib.error.URLError as fault:
         reason = getattr(fault.reason, "strerror", None) or str(fault.reason)
         raise EngineSilent(f"does not answer ({reason})") from None
@@ -46,3 +78,11 @@ def models(
         raise EngineSilent(f"does not answer ({type(fault).__name__})") from None
     except (ValueError, KeyError, TypeError):
         raise EngineSilent("answers /v1/models with something else than a list of models") from None
+
+
+def _read_date(header: str | None) -> int | None:
+    """The middle of the second that a Date header tells."""
+    try:
+        return None if header is None else int(parsedate_to_datetime(header).timestamp() * 1e6) + 500_000
+    except ValueError:
+        return None

@@ -15,6 +15,13 @@ BACKLOG = 2048
 class AddressUnusable(Exception):
     """The address cannot be listened on; the message names it and the way to choose another."""
 
+    is_taken = False
+    """Whether somebody else listens there."""
+
+
+class _Taken(AddressUnusable):
+    is_taken = True
+
 
 def listen(host: str, port: int, *, purpose: str, choose_with: str) -> socket.socket:
     """A listening TCP socket, inheritable by number. Raises AddressUnusable.
@@ -38,9 +45,7 @@ def listen(host: str, port: int, *, purpose: str, choose_with: str) -> socket.so
     except OSError as fault:
         listener.close()
         if fault.errno == errno.EADDRINUSE:
-            raise AddressUnusable(
-                f"{purpose}: port {port} is taken; choose another with {choose_with}"
-            ) from None
+            raise _Taken(f"{purpose}: port {port} is taken; choose another with {choose_with}") from None
         reason = os.strerror(fault.errno) if fault.errno else str(fault)
         raise AddressUnusable(f"{purpose}: cannot listen on {where} ({reason}); see {choose_with}") from None
     return listener

@@ -28,6 +28,13 @@ def pepper(settings: LedgerSettings) -> bytes:
     return hmac.digest(secret.encode(), b"metergate api key digests, version 1", "sha256")
 
 
+def existing_pepper(settings: LedgerSettings) -> bytes | None:
+    """As `pepper`, for who only looks: None where there is no secret yet, and none is made."""
+    if settings.secret_key is None and not (settings.data_dir / FILE_NAME).exists():
+        return None
+    return pepper(settings)
+
+
 def check_digest(pepper: bytes) -> bytes:
     """What the ledger keeps to tell this pepper from another: nothing of the pepper can be worked out of
     it.

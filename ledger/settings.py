@@ -171,13 +171,17 @@ def _read_all(settings_class: type[Settings], given: Mapping[str, Any], lines: l
     return values
 
 
+def toml_path() -> Path:
+    """Where settings are read from, whether there is such a file or not."""
+    return Path(os.environ.get(CONFIG_NAME) or TOML_FILE)
+
+
 def read_toml() -> dict[str, Any]:
     """metergate.toml of the working directory, or the file METERGATE_CONFIG names; empty when there is none.
 
     Raises SettingsRefused for a file that is named and missing, cannot be read, or is no TOML.
     """
-    named = os.environ.get(CONFIG_NAME)
-    path = Path(named or TOML_FILE)
+    named, path = os.environ.get(CONFIG_NAME), toml_path()
     try:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:

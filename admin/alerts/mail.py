@@ -6,7 +6,8 @@ server offers it (`smtp://`); a password is never sent without TLS.
 
 import smtplib
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from email.message import EmailMessage
 from typing import Final
 
@@ -26,11 +27,30 @@ def send(
     make_context: Callable[[], ssl.SSLContext] = ssl.create_default_context,
 ) -> None:
     """Hands in a message to its one recipient. Blocks: for a thread. Raises MailNotTaken."""
+    with _conversation(server, make_context, TIMEOUT_SECONDS) as smtp:
+        smtp.send_message(message)
+
+
+def greet(
+    server: SmtpServer,
+    make_context: Callable[[], ssl.SSLContext] = ssl.create_default_context,
+    *,
+    timeout_seconds: float = TIMEOUT_SECONDS,
+) -> None:
+    """Goes as far as a message would, and sends none. Blocks, as `send`. Raises MailNotTaken."""
+    with _conversation(server, make_context, timeout_seconds) as smtp:
+        smtp.noop()
+
+
+@contextmanager
+def _conversation(
+    server: SmtpServer, make_context: Callable[[], ssl.SSLContext], timeout_seconds: float
+) -> Iterator[smtplib.SMTP]:
     try:
-        with _connect(server, make_context) as smtp:
+        with _connect(server, make_context, timeout_seconds) as smtp:
             if server.user is not None and server.password is not None:
                 smtp.login(server.user, server.password)
-            smtp.send_message(message)
+            yield smtp
     except smtplib.SMTPRecipientsRefused as fault:
         ((code, said),) = fault.recipients.values()
         raise MailNotTaken(f"the recipient is refused: {code} {_shown(said)}") from None
@@ -40,10 +60,12 @@ def send(
         raise MailNotTaken(f"{type(fault).__name__}: {fault}") from None
 
 
-def _connect(server: SmtpServer, make_context: Callable[[], ssl.SSLContext]) -> smtplib.SMTP:
+def _connect(
+    server: SmtpServer, make_context: Callable[[], ssl.SSLContext], timeout_seconds: float
+) -> smtplib.SMTP:
     if server.tls_at_once:
-        return smtplib.SMTP_SSL(server.host, server.port, timeout=TIMEOUT_SECONDS, context=make_context())
-    smtp = smtplib.SMTP(server.host, server.port, timeout=TIMEOUT_SECONDS)
+        return smtplib.SMTP_SSL(server.host, server.port, timeout=timeout_seconds, context=make_context())
+    smtp = smtplib.SMTP(server.host, server.port, timeout=timeout_seconds)
     try:
         smtp.ehlo()
         if smtp.has_extn("starttls"):

@@ -15,12 +15,12 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from admin import announcements, data_folder
+from admin import announcements, data_folder, kept_settings
 from admin.child import Program, StartFailed
 from admin.cli.chosen import Chosen
 from admin.cli.command import Fault, now_us
-from admin.cli.command_settings import CommandSettings
 from admin.cli.programs import SIMULATOR, free_workers, places, programs
+from admin.cli.settings import resolve
 from admin.config import AdminSettings
 from admin.data_folder import FolderUnusable
 from admin.first_run_file import FILE_NAME, FirstRun, draft_of, keep_urls, read
@@ -29,12 +29,8 @@ from admin.processes import ReloadRefused, Supervisor
 from admin.sockets import AddressUnusable, listen, url_of
 from ledger import embedded, secret_key
 from ledger.errors import DatabaseUnavailable, LedgerError, SecretChanged, SettingsRefused
-from ledger.settings import check_names, load
 from proxy import capacity
 from proxy.config import ProxySettings, UnpricedModels
-
-SETTINGS = (ProxySettings, AdminSettings, CommandSettings)
-"""Every class of settings there is: a METERGATE_* name that is in none of them is a mistake."""
 
 SIMULATED_MODELS = ("simulated", "simulated-embedding")
 PROBE_SECONDS = 2.0
@@ -66,30 +62,6 @@ def serve(chosen: Chosen, roles: tuple[str, ...]) -> int:
     except ForkFailed as fault:
         warn(str(fault))
         raise Fault("the ledger could not be made ready; what happened is above") from None
-
-
-def resolve(chosen: Chosen) -> tuple[ProxySettings, AdminSettings]:
-    """The settings of both planes. Raises SettingsRefused, one line for each unknown name and bad value."""
-    check_names(SETTINGS, environ={**os.environ, **chosen.environment()})
-    return (
-        load(
-            ProxySettings,
-            data_dir=chosen.data_dir,
-            database_url=chosen.database_url,
-            engines=tuple(chosen.engines) if chosen.engines else None,
-            host=chosen.host,
-            port=chosen.port,
-            workers=chosen.workers,
-            metrics_port=chosen.metrics_port,
-        ),
-        load(
-            AdminSettings,
-            data_dir=chosen.data_dir,
-            database_url=chosen.database_url,
-            admin_host=chosen.admin_host,
-            admin_port=chosen.admin_port,
-        ),
-    )
 
 
 def simulate_engine(arguments: Sequence[str]) -> None:
@@ -254,6 +226,8 @@ class _Start:
         here.
         """
         decided = {"METERGATE_DATA_DIR": str(self.data_dir)}
+        for role in self.roles:
+            kept_settings.keep(self.data_dir, role, self.proxy if role == "proxy" else self.admin)
         if "proxy" in self.roles:
             decided["METERGATE_ENGINES"] = ",".join(self.engines)
             data_folder.keep_engines(self.data_dir, self.engines)

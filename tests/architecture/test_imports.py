@@ -14,8 +14,13 @@ DIRECTIONS = {
     "migrations": {"migrations", "ledger"},
 }
 
-# The composition root alone starts both planes; the doctor looks at the settings of both.
-MAY_IMPORT_PROXY = {"admin.cli.serve", "admin.cli.doctor"}
+# The composition root alone starts both planes; its settings are of both, and the doctor looks at both.
+MAY_IMPORT_PROXY = {
+    "admin.cli.serve",
+    "admin.cli.settings",
+    "admin.doctor.examination",
+    "admin.doctor.service",
+}
 
 # A library, and the packages that may import it.
 ONLY_IN = {

@@ -11,14 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from admin.data_folder import claim, keep_places, prepare
-from admin.sockets import listen, url_of
 from ledger import keys
 from ledger.database import Database
 from ledger.permissions import Scope
 from ledger.posting import post
 from ledger.terms import Terms
-from proxy.capacity import FILES_ENOUGH, files_max
 from tests.records import a_record
 
 from .conftest import Cli, environment
@@ -195,42 +192,6 @@ def test_an_admin_key_is_made_listed_and_revoked_without_up(cli: Cli) -> None:
     assert refused.returncode != 0 and "make another one first" in refused.stderr
     cli("admin-key", "create", "--name", "next")
     assert cli("admin-key", "revoke", made["id"])["state"] == "revoked"
-
-
-def test_doctor_finds_what_is_wrong_and_says_so_with_its_status(cli: Cli) -> None:
-    done = cli.run("doctor", "--json", METERGATE_ENGINES="http://127.0.0.1:9", METERGATE_PORT="0")
-    findings = {finding["check"]: finding for finding in json.loads(done.stdout)["findings"]}
-    assert done.returncode == 1
-    assert findings["database"]["state"] == "ok"
-    assert findings["engine"]["state"] == "wrong"
-    assert "127.0.0.1:9" in findings["engine"]["detail"]
-    are_enough = files_max() >= FILES_ENOUGH
-    assert findings["open files"]["state"] == ("ok" if are_enough else "warning")
-
-
-def test_doctor_looks_where_a_running_metergate_is(cli: Cli) -> None:
-    """Guards against a doctor that calls the settings' ports free, or taken by others, while a metergate that
-    was told others on its command line is up.
-    """
-    data = Path("data").absolute()
-    prepare(data)
-    answering, deaf = (listen("127.0.0.1", 0, purpose="", choose_with="") for _ in range(2))
-    places = {"the data plane": url_of(answering), "the metrics page": url_of(deaf)}
-    keep_places(data, "proxy", places)
-    deaf.close()
-
-    def ports() -> list[tuple[str, str]]:
-        done = cli.run("doctor", "--json", METERGATE_PORT="0", METERGATE_METRICS_PORT="0")
-        findings = json.loads(done.stdout)["findings"]
-        return [(each["state"], each["detail"]) for each in findings if each["check"] == "port"]
-
-    assert all("is up" not in detail for _, detail in ports()), "what ran once is no news"
-    with claim(data, "proxy"):
-        told = ports()
-        assert ("ok", f"the data plane is up at {places['the data plane']}") in told
-        assert ("wrong", f"the metrics page does not answer at {places['the metrics page']}") in told
-        assert len(told) == 3
-    answering.close()
 
 
 def test_help_imports_nothing_heavy(tmp_path: Path) -> None:

@@ -83,6 +83,20 @@ def test_the_metrics_page_answers_at_its_own_port(up: Up) -> None:
     assert httpx.get(url.replace("/metrics", "/"), timeout=30).status_code == 404
 
 
+def test_the_doctor_finds_nothing_wrong_from_another_folder(up: Up, tmp_path: Path) -> None:
+    """Guards against a look at what no start leaves, and at the settings of a shell that knows nothing of
+    it; and against a secret in what it says.
+    """
+    done = run("doctor", "--json", "--data-dir", str(up.folder / "data"), cwd=tmp_path)
+    findings = json.loads(done.stdout)["findings"]
+    assert done.returncode == 0, findings
+    ready = [each["about"] for each in findings if each["check"] == "ready"]
+    assert ready == ["the data plane", "the control plane"]
+    states = {each["check"]: each["state"] for each in findings}
+    assert states["poster"] == states["engine"] == states["secret_key"] == "ok"
+    assert not [name for name in ("api_key", "admin_key") if up.first_run[name] in done.stdout]
+
+
 def test_a_data_plane_key_is_refused_by_the_control_plane(up: Up) -> None:
     url = f"{up.first_run['admin_url']}/admin/v1/tenants"
     refused = httpx.get(url, headers={"Authorization": f"Bearer {up.first_run['api_key']}"}, timeout=30)

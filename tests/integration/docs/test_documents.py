@@ -11,6 +11,7 @@ from prometheus_client import Counter
 
 from admin import ledger_gauges
 from admin.cli.entry import tree
+from admin.doctor.finding import Check
 from admin.journal_gauges import JournalGauges
 from ledger.record import Ending
 from ledger.usage import UsageSource
@@ -115,6 +116,12 @@ def test_every_ending_and_source_is_documented() -> None:
     assert {*map(str, Ending), *map(str, UsageSource)} <= shown
 
 
+def test_every_check_of_the_doctor_is_documented() -> None:
+    """Whoever is woken by its name looks for it on the page."""
+    shown = [NAME.findall(row[0])[0] for row in rows(section("docs/operations.md", "## What is wrong"))]
+    assert shown == [check.value for check in Check]
+
+
 def test_every_command_is_documented_with_its_options() -> None:
     """A command that is not on the page, or an option that is gone, costs an operator a wrong try."""
     shown = {
@@ -151,7 +158,7 @@ def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_setting_that_a_page_names_is_one(page: Path) -> None:
     """A misspelt METERGATE_ name copied from a page refuses to start."""
-    from admin.cli.serve import SETTINGS  # noqa: PLC0415 (imports both planes' settings)
+    from admin.cli.settings import SETTINGS  # noqa: PLC0415 (imports both planes' settings)
     from ledger.settings import CONFIG_NAME, INTERNAL_NAMES  # noqa: PLC0415
 
     known = {name for settings in SETTINGS for name in settings.names()} | INTERNAL_NAMES | {CONFIG_NAME}

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from admin.cli.serve import SETTINGS
+from admin.cli.settings import SETTINGS
 from admin.configuration_page import page, sections
 
 DOCUMENT = Path(__file__).parents[3] / "docs" / "configuration.md"
