@@ -134,6 +134,7 @@ def _fits(value: Any, schema: Schema, schemas: dict[str, Schema]) -> bool:
 
 def _tell_parameter(parameter: Document, schemas: dict[str, Schema]) -> None:
     schema = parameter["schema"]
+    schema.pop("nullable", None)  # what is left out is left out: no query says null
     term = TERMS.get(parameter["name"])
     if "description" not in parameter:
         said = schema.get("description") or (term and term.says)

@@ -15,6 +15,7 @@ import uvicorn
 
 from admin.app import create_app
 from admin.config import AdminSettings
+from admin.plane_connection import PlaneConnection
 from admin.worker import BackgroundWorker
 from ledger import lifeline, secret_check
 from ledger.direct_database import DirectDatabase
@@ -90,6 +91,7 @@ def configuration(settings: AdminSettings) -> uvicorn.Config:
     """The app, and how it is served."""
     return uvicorn.Config(
         create_app(settings),
+        http=PlaneConnection,
         access_log=False,
         log_level="warning",
         server_header=False,

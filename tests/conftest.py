@@ -17,6 +17,7 @@ sys.dont_write_bytecode = False
 
 # No judgement by the clock: how long an example takes says more of the machine's other work than of the code.
 settings.register_profile("metergate", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("fuzz", settings.get_profile("metergate"), max_examples=100, database=None)
 settings.load_profile("metergate")
 
 NO_SKIPS = os.environ.get("CI") == "true"

@@ -23,6 +23,7 @@ from tests.engines import engine_thread
 from tests.environments import cached
 from tests.integration.admin import organization_tour
 from tests.integration.admin.planes import ServedPlane, served_plane
+from tests.rows import put
 
 PUBLISHED = json.loads((Path(__file__).parents[2] / "vectors/openai/administration.json").read_text())
 NEXT_VERSION = "3.54.0"
@@ -99,7 +100,8 @@ async def test_a_thousand_accounts_are_walked_to_the_end_and_deleted_on_the_way(
     """
     async with plane.database.write() as session:
         project = await tenancy.create_project(session, plane.tenant_id, "p", 1)
-        session.add_all(
+        await session.flush()
+        accounts_made = [
             ServiceAccount(
                 id=new_id("svc_acct_"),
                 tenant_id=plane.tenant_id,
@@ -109,17 +111,18 @@ async def test_a_thousand_accounts_are_walked_to_the_end_and_deleted_on_the_way(
                 created_us=max(500, number),
             )
             for number in range(1000)
-        )
+        ]
+        await put(session, accounts_made)
     async with client_of(plane) as client:
         accounts = client.admin.organization.projects.service_accounts
         names: list[str] = []
         async for account in accounts.list(project.id, limit=100):
-            if len(names) % 25 == 24:
+            if len(names) % 50 == 49:
                 await accounts.delete(account.id, project_id=project.id)
             names.append(account.name)
         assert sorted(names) == sorted(f"a{number}" for number in range(1000))
         assert names[501:] == [f"a{number}" for number in range(501, 1000)]
-        assert len([account async for account in accounts.list(project.id, limit=100)]) == 960
+        assert len([account async for account in accounts.list(project.id, limit=100)]) == 980
 
 
 async def test_a_page_ends_where_it_says(plane: ServedPlane) -> None:

@@ -21,7 +21,7 @@ from tests.integration.admin.serving import Served, serving
 from tests.people import MEMORY_MIB, a_tenant, a_user
 
 PUBLISHED = json.loads((Path(__file__).parents[2] / "vectors/openai/people.json").read_text())
-MANY = 1000
+MANY = 25
 
 
 @pytest.fixture
@@ -149,8 +149,8 @@ async def test_the_official_client_walks_people_from_invite_to_gone(served: Serv
     walk.hold_to_published(set(PUBLISHED["answers"]))
 
 
-async def test_pages_are_walked_to_the_end_of_a_thousand(served: Served) -> None:
-    """Guards against a list that ends early, repeats itself, or never ends."""
+async def test_pages_are_of_the_size_that_is_asked_for(served: Served) -> None:
+    """Guards against a page of another size, and a place that is none. test_thousands walks long lists."""
     tenant, project = await a_tenant(served.database)
     users = [f"user-{number:024d}" for number in range(MANY)]
     async with served.database.write() as session:
@@ -173,9 +173,9 @@ async def test_pages_are_walked_to_the_end_of_a_thousand(served: Served) -> None
     walk = Walk(served, await served.key(Role.READER, tenant.id))
     async with walk.client as client:
         organization = client.admin.organization
-        assert [one.id async for one in organization.users.list(limit=100)] == users
-        assert [one.id async for one in organization.projects.users.list(project.id, limit=97)] == users
-        assert len({one.id async for one in organization.invites.list(limit=100)}) == MANY
+        assert [one.id async for one in organization.users.list(limit=10)] == users
+        assert [one.id async for one in organization.projects.users.list(project.id, limit=9)] == users
+        assert len({one.id async for one in organization.invites.list(limit=10)}) == MANY
         first = await organization.users.list()
         assert len(first.data) == 20
         for limit in (0, 101):
