@@ -168,6 +168,9 @@ def _details(name: str, view: AuditView) -> dict[str, Any]:
     """What was changed, and what it was told: `data` of what was made, `changes_requested` of a change."""
     if name in _WITHOUT_DETAILS:
         return {}
+    if name == Event.LOGIN_FAILED:
+        attempts = (view.after or {}).get("attempts")
+        return {"error_code": "invalid_credentials", "error_message": f"{attempts} attempts failed"}
     details: dict[str, Any] = {"id": view.subject_id}
     told = _without_nulls(view.after or {})
     rate = _RATES.get(told.get("kind", ""))

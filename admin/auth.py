@@ -17,6 +17,7 @@ from admin.cookies import SecureCookies
 from admin.errors import Unauthenticated
 from admin.last_use import LastUse
 from admin.letters import Letters, NoLetters
+from admin.login_watch import LoginWatch
 from admin.served_models import ServedModels
 from ledger import admin_keys, keys
 from ledger.database import Database
@@ -32,10 +33,11 @@ class Secrets:
     command that lists something, leaves no file behind.
     """
 
-    def __init__(self, database: Database, settings: AdminSettings) -> None:
+    def __init__(self, database: Database, settings: AdminSettings, watch: LoginWatch) -> None:
         """Reads nothing yet."""
         self._database = database
         self._settings = settings
+        self._watch = watch
 
     @cached_property
     def pepper(self) -> bytes:
@@ -49,9 +51,8 @@ class Secrets:
         from ledger.passwords import Passwords  # noqa: PLC0415
 
         settings = self._settings
-        return Door(
-            self._database, self.pepper, Passwords(settings.password_memory_mib), settings.session_terms()
-        )
+        passwords = Passwords(settings.password_memory_mib)
+        return Door(self._database, self.pepper, passwords, settings.session_terms(), self._watch.heard)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ class Plane:
     letters: Letters
     served: ServedModels
     last_use: LastUse
+    login_watch: LoginWatch
     has_mail: bool
     """Whether there is a server to hand mail to."""
     private_webhooks: bool
@@ -82,7 +84,7 @@ class Plane:
 
     def now_us(self) -> int:
         """The control plane's clock."""
-        return time.time_ns() // 1000
+        return _now_us()
 
 
 async def plane_of(request: Request) -> Plane:
@@ -99,14 +101,16 @@ def make_plane(settings: AdminSettings) -> Plane:
         from admin.mailed_letters import MailedLetters  # noqa: PLC0415 (the mail client, where mail is sent)
 
         letters = MailedLetters(settings.smtp, settings.smtp_from)
+    watch = LoginWatch(database, _now_us)
     return Plane(
         database,
         settings.currency,
-        Secrets(database, settings),
+        Secrets(database, settings, watch),
         settings.secure_cookies,
         letters,
         ServedModels(settings),
         LastUse(database),
+        watch,
         has_mail=settings.smtp_url is not None,
         private_webhooks=settings.webhook_private_addresses,
     )
@@ -116,8 +120,13 @@ async def close_plane(plane: Plane) -> None:
     """Lets go of what it took, the database last."""
     await plane.letters.close()
     await plane.last_use.close()
+    await plane.login_watch.close()
     await plane.served.close()
     await plane.database.close()
+
+
+def _now_us() -> int:
+    return time.time_ns() // 1000
 
 
 Here = Annotated[Plane, Depends(plane_of)]

@@ -1,6 +1,7 @@
-"""Gauges that the ledger knows: how it stands to the engines' own counters.
+"""What the ledger knows: how it stands to the engines' own counters, and how logins came out.
 
-The background worker may run on another host than the metrics page, so what it found is read from the ledger.
+Background worker and control plane may run on other hosts than the metrics page, so what they found is read
+from the ledger.
 A thread of its own reads every REFRESH_SECONDS; a scrape shows what was read last and never waits for a
 database. While that is away the gauges stay as they were, and `checked` tells how old they are.
 """
@@ -9,15 +10,17 @@ import asyncio
 import logging
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from typing import Final
 
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from ledger import login_counts
 from ledger.direct_database import DirectDatabase
 from ledger.errors import LedgerError
+from ledger.login_counts import Outcome
 from ledger.periods import DAY_US
 from ledger.reconciliation.links import Standing, standings
 from ledger.settings import LedgerSettings, load
@@ -30,7 +33,8 @@ REFRESH_SECONDS: Final = 15.0
 CAPTURE: Final = ("metergate_reconciliation_capture_ratio", ("backend", "model"))
 UNEXPLAINED: Final = ("metergate_reconciliation_unexplained_tokens", ("backend", "model", "type"))
 CHECKED: Final = ("metergate_reconciliation_checked_timestamp_seconds", ("backend", "model"))
-NAMES: Final = dict((CAPTURE, UNEXPLAINED, CHECKED))
+LOGINS: Final = ("metergate_logins_total", ("outcome",))
+NAMES: Final = dict((CAPTURE, UNEXPLAINED, CHECKED, LOGINS))
 """Each with its labels."""
 
 _log = logging.getLogger("metergate.metrics")
@@ -43,6 +47,7 @@ class LedgerGauges(Collector):
         """Reads nothing yet, not even the settings that name the database where none is given."""
         self._database_url = database_url
         self._standings: Sequence[Standing] = ()
+        self._logins: Mapping[Outcome, int] = {}
         self._fault = ""
 
     def follow(self) -> None:
@@ -52,14 +57,14 @@ class LedgerGauges(Collector):
     def refresh(self) -> None:
         """Reads once. A ledger that does not answer is said once, and changes nothing."""
         try:
-            self._standings = asyncio.run(self._read())
+            self._standings, self._logins = asyncio.run(self._read())
             self._fault = ""
         except LedgerError as fault:
             if str(fault) != self._fault:
                 self._fault = str(fault)
-                _log.warning("the gauges of the reconciliation stay as they are: %s", fault)
+                _log.warning("what the ledger knows stays as it is: %s", fault)
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Iterator[Metric]:
         """For one scrape."""
         ratio = GaugeMetricFamily(
             CAPTURE[0], "Of what the engine counted in the last day, what the ledger has.", labels=CAPTURE[1]
@@ -77,7 +82,10 @@ class LedgerGauges(Collector):
             unexplained.add_metric((*labels, "input"), standing.unexplained.prompt)
             unexplained.add_metric((*labels, "output"), standing.unexplained.generation)
             checked.add_metric(labels, standing.checked_us / 1e6)
-        yield from (ratio, unexplained, checked)
+        logins = CounterMetricFamily(LOGINS[0], "Attempts to log in, by how they came out.", labels=LOGINS[1])
+        for outcome, count in self._logins.items():
+            logins.add_metric((outcome,), count)
+        yield from (ratio, unexplained, checked, logins)
 
     def _follow(self) -> None:
         time.sleep(START_SECONDS)
@@ -85,13 +93,14 @@ class LedgerGauges(Collector):
             try:
                 self.refresh()
             except Exception:
-                _log.exception("the gauges of the reconciliation cannot be read")
+                _log.exception("what the ledger knows cannot be read")
             time.sleep(REFRESH_SECONDS)
 
-    async def _read(self) -> list[Standing]:
+    async def _read(self) -> tuple[list[Standing], dict[Outcome, int]]:
         database = DirectDatabase(self._database_url or load(LedgerSettings).database_url, pool_size=1)
         since_us = time.time_ns() // 1000 - DAY_US
         try:
-            return await database.look(partial(standings, since_us=since_us))
+            found = await database.look(partial(standings, since_us=since_us))
+            return found, await database.look(login_counts.read)
         finally:
             await database.close()

@@ -6,6 +6,7 @@ whether what was verified is still so. Right or wrong, known or unknown, an atte
 told the same.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -16,7 +17,8 @@ from ledger.audit_events import Event
 from ledger.database import Database
 from ledger.emails import CHARS_MAX as EMAIL_CHARS_MAX
 from ledger.emails import parse_email
-from ledger.errors import AlreadyExists, Refused, TokenRefused, WrongCredentials
+from ledger.errors import AlreadyExists, Refused, TokenRefused, TooManyAttempts, WrongCredentials
+from ledger.login_counts import Outcome
 from ledger.passwords import Passwords, Verdict
 from ledger.session_terms import SessionTerms
 from ledger.sessions import Origin
@@ -34,6 +36,10 @@ class LoggedIn:
     device: str = field(repr=False)
 
 
+def _unheard(outcome: Outcome, user_id: str | None, origin: Origin) -> None:
+    """Nobody wants to know."""
+
+
 @dataclass(frozen=True, slots=True)
 class Door:
     """What logins stand on."""
@@ -42,6 +48,8 @@ class Door:
     pepper: bytes = field(repr=False)
     passwords: Passwords
     terms: SessionTerms
+    heard: Callable[[Outcome, str | None, Origin], None] = _unheard
+    """Told how each attempt came out: whose it would have been, and from where. It must not wait."""
 
     async def log_in(
         self, email: str, password: str, origin: Origin, device: str | None, now_us: int
@@ -61,9 +69,7 @@ class Door:
         throttled for this session alone: whoever holds it keeps nobody from logging in.
         """
         taken = login_throttle.buckets(self.pepper, user.email, origin.address, session_id)
-        verdict = await self._counted(taken, old, user.credential_hash, now_us)
-        if not verdict.is_right:
-            raise WrongCredentials
+        await self._counted(taken, old, user, origin, now_us)
         credential_hash = await self.passwords.hash(new, user.email)
         async with self.database.write() as session:
             held = await users.hold(session, user.id, user.credential_hash)
@@ -132,23 +138,39 @@ class Door:
             address = email[:EMAIL_CHARS_MAX].lower()  # nobody's; it is counted, and takes as long
         async with self.database.read() as session:
             user = await users.find_user(session, address)
-        is_active = user is not None and user.state == UserState.ACTIVE
-        kept = user.credential_hash if user is not None and is_active else None
         known = known_devices.known(self.pepper, address, device)
         taken = login_throttle.buckets(self.pepper, address, origin.address, known)
-        verdict = await self._counted(taken, password, kept, now_us)
-        if user is None or not verdict.is_right:
-            raise WrongCredentials
+        verdict = await self._counted(taken, password, user, origin, now_us)
+        assert user is not None, "a password is somebody's"
         async with self.database.write() as session:
             await login_throttle.give_back(session, taken)
         return user, verdict
 
     async def _counted(
-        self, taken: list[login_throttle.Bucket], password: str, kept: str | None, now_us: int
+        self,
+        taken: list[login_throttle.Bucket],
+        password: str,
+        user: User | None,
+        origin: Origin,
+        now_us: int,
     ) -> Verdict:
-        async with self.database.write() as session:
-            await login_throttle.take(session, taken, now_us)
-        return await self.passwords.verify(password, kept)
+        """That it is the password of this user, who is there and active. Raises WrongCredentials,
+        TooManyAttempts.
+        """
+        is_active = user is not None and user.state == UserState.ACTIVE
+        kept = user.credential_hash if user is not None and is_active else None
+        user_id = None if user is None else user.id
+        try:
+            async with self.database.write() as session:
+                await login_throttle.take(session, taken, now_us)
+            verdict = await self.passwords.verify(password, kept)
+        except TooManyAttempts:
+            self.heard(Outcome.THROTTLED, user_id, origin)
+            raise
+        if not verdict.is_right:
+            self.heard(Outcome.FAILED, user_id, origin)
+            raise WrongCredentials
+        return verdict
 
     async def _enter(
         self, session: AsyncSession, user: User, verdict: Verdict, origin: Origin, now_us: int
@@ -162,6 +184,7 @@ class Door:
         by = memberships.themselves(held, origin)
         facts = {"session_id": begun.id}
         await users.record_for_tenants(session, by, Event.LOGIN_SUCCEEDED, held, None, facts, now_us)
+        self.heard(Outcome.SUCCEEDED, held.id, origin)
         return LoggedIn(begun, held, token, known_devices.mark(self.pepper, held.email))
 
     async def _new_user(

@@ -9,6 +9,7 @@ from ledger.tables.engines import EngineSample, ReconciliationPoint
 from ledger.tables.limits import Lease, LeaseHolder, LimitBalance, LimitEvent, LimitRate, UsageLimit
 from ledger.tables.people import (
     Invite,
+    LoginCount,
     LoginRate,
     Membership,
     PasswordReset,
@@ -37,6 +38,7 @@ __all__ = [
     "LimitBalance",
     "LimitEvent",
     "LimitRate",
+    "LoginCount",
     "LoginRate",
     "Membership",
     "Outbound",

@@ -106,6 +106,15 @@ class UserSession(Table, table=True):
     user_agent: str | None = None
 
 
+class LoginCount(Table, table=True):
+    """How many attempts to log in came out so: ledger/login_counts.py."""
+
+    __tablename__ = "login_count"
+
+    outcome: str = Field(primary_key=True)
+    tries: int = Field(sa_type=BigInteger)
+
+
 class LoginRate(Table, table=True):
     """How far ahead of the clock the logins of an address, an e-mail address or a device are
     (ledger/login_throttle.py). `bucket` is a digest: nobody reads here who tried.

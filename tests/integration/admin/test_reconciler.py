@@ -203,7 +203,7 @@ async def test_the_gauges_show_what_was_found_and_outlive_the_database(
             await reconciler.turn()
     await asyncio.to_thread(gauges.refresh)
     found = shown(gauges)
-    capture, unexplained, checked = NAMES
+    capture, unexplained, checked, _ = NAMES
     labels = (engine.url, "simulated")
     assert found[capture, *labels] == 0.5
     assert found[unexplained, *labels, "input"] == asked.prompt
