@@ -1,71 +1,46 @@
 """Reads: usage and costs by bucket, tenant by tenant, from the rollups.
 
 What is not grouped by is added up. A read ends early, at the end of a bucket, once it holds `groups_max`
-groups (a first bucket is always whole), and says where: so what it costs is bounded however many keys a
-tenant has. Amounts are tokens times prices, exact: the daily sums keep what rated them.
+groups or has looked at as much as it may (a first bucket is always whole), and says where: so what it costs
+is bounded however many keys a tenant has. Amounts are tokens times prices, exact: the daily sums keep what
+rated them.
 """
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from operator import add
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
-from sqlalchemy import BigInteger, ColumnElement, Select, cast, func, select
-from sqlalchemy import Table as SqlTable
+from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from ledger.buckets import BucketWidth, Grain, Part, cut
+from ledger.bucket_sources import USER, CallFilter, Question, users_of
+from ledger.buckets import MINUTE_US, BucketWidth, Grain, Part, cut
 from ledger.cost_lines import Counts, PricedVersion
 from ledger.money import Rates
-from ledger.partitions import made_between
 from ledger.tables import Table
+
+__all__ = [
+    "GROUPS_MAX",
+    "BucketGroup",
+    "BucketRead",
+    "CallFilter",
+    "cost_days",
+    "priced_versions",
+    "usage_buckets",
+]
 
 GROUPS_MAX: Final = 6_000
 """Of one read: some two megabytes of JSON, and less than a tenth of a second."""
 
-EMBEDDING_ENDPOINTS: Final = ("embeddings",)
-"""What makes vectors; every other endpoint generates."""
-
-_TABLES: Final = Table.metadata.tables
-_ROWS: Final = _TABLES["usage"]
-_HOURS: Final = _TABLES["usage_hour"]
-_DAYS: Final = _TABLES["usage_day"]
-_PROJECT_DAYS: Final = _TABLES["project_day"]
-_PRICES: Final = _TABLES["price_version"]
-_TABLE_OF: Final = {
-    Grain.ROW: (_ROWS, "started_us"),
-    Grain.HOUR: (_HOURS, "hour_us"),
-    Grain.DAY: (_DAYS, "day_us"),
-}
-_ORDER: Final = ("project_id", "api_key_id", "model", "price_version_id")
-
-
-@dataclass(frozen=True, slots=True)
-class CallFilter:
-    """Calls of a tenant that started in [from_us, until_us), of any of the ids given; None is all of them."""
-
-    tenant_id: str
-    from_us: int
-    until_us: int
-    project_ids: Collection[str] | None = None
-    api_key_ids: Collection[str] | None = None
-    models: Collection[str] | None = None
-    embeddings: bool | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """How long buckets are, and what they may be read from, the coarsest first."""
-
-    width_us: int
-    grains: tuple[Grain, ...]
+_PRICES: Final = Table.metadata.tables["price_version"]
 
 
 class BucketGroup(NamedTuple):
     """Counts of one bucket, told by when it begins in UTC, for one value of each grouping."""
 
     bucket_us: int
-    group: tuple[str, ...]
+    group: tuple[str | None, ...]
     counts: Counts
 
 
@@ -84,19 +59,34 @@ async def usage_buckets(
     by: Sequence[str] = (),
     groups_max: int = GROUPS_MAX,
 ) -> BucketRead:
-    """Calls and tokens, by `project_id`, `api_key_id`, `model` in any order."""
-    return await _bounded(session, wanted, _Source(width.us, width.grains), by, groups_max)
+    """Calls and tokens, by `project_id`, `user_id`, `api_key_id`, `model` in any order.
+
+    A user is None for a key that was none's.
+    """
+    has_users = False
+    if USER in by or wanted.user_ids is not None:
+        has_users = (await session.execute(users_of(wanted.tenant_id))).first() is not None
+        if wanted.user_ids is not None and not has_users:
+            return BucketRead(wanted.until_us)
+    question = Question(wanted, width.us, by, has_users, _is_postgresql(session))
+    return await _bounded(session, question, width.grains, groups_max)
 
 
 async def cost_days(
-    session: AsyncSession, wanted: CallFilter, by: Sequence[str] = (), groups_max: int = GROUPS_MAX
+    session: AsyncSession,
+    wanted: CallFilter,
+    by: Sequence[str] = (),
+    groups_max: int = GROUPS_MAX,
+    lines: int = 1,
 ) -> BucketRead:
-    """As usage_buckets, of whole days; what rated the calls, a price version's id, is the last of each group.
+    """As usage_buckets, of whole days, and not by user; what rated the calls, a price version's id, is the
+    last of each group. Each group counts as many `lines` of those that make a page full.
 
     Calls that nothing was due for are left out.
     """
-    source = _Source(Grain.DAY, (Grain.DAY,))
-    return await _bounded(session, wanted, source, (*by, "price_version_id"), groups_max)
+    by = (*by, "price_version_id")
+    question = Question(wanted, Grain.DAY, by, False, _is_postgresql(session), lines)
+    return await _bounded(session, question, (Grain.DAY,), groups_max)
 
 
 async def priced_versions(session: AsyncSession, ids: Collection[str]) -> dict[str, PricedVersion]:
@@ -117,109 +107,75 @@ async def priced_versions(session: AsyncSession, ids: Collection[str]) -> dict[s
     }
 
 
+def _is_postgresql(session: AsyncSession) -> bool:
+    return session.get_bind().dialect.name == "postgresql"
+
+
 async def _bounded(
-    session: AsyncSession, wanted: CallFilter, source: _Source, by: Sequence[str], groups_max: int
+    session: AsyncSession, question: Question, grains: tuple[Grain, ...], groups_max: int
 ) -> BucketRead:
-    read = await _read(session, wanted, source, by, groups_max)
-    first_us = wanted.from_us - wanted.from_us % source.width_us
+    wanted, width_us = question.wanted, question.width_us
+    read = await _read(session, question, grains, groups_max)
+    first_us = wanted.from_us - wanted.from_us % width_us
     if read.until_us > first_us:
         return read
     # The first bucket alone has more: a page without any would never end.
-    first = replace(wanted, until_us=min(wanted.until_us, first_us + source.width_us))
-    return await _read(session, first, source, by, None)
+    first = replace(wanted, until_us=min(wanted.until_us, first_us + width_us))
+    return await _read(session, replace(question, wanted=first), grains, None)
 
 
 async def _read(
-    session: AsyncSession,
-    wanted: CallFilter,
-    source: _Source,
-    by: Sequence[str],
-    groups_max: int | None,
+    session: AsyncSession, question: Question, grains: tuple[Grain, ...], groups_max: int | None
 ) -> BucketRead:
-    found: list[BucketGroup] = []
-    until_us = wanted.until_us
-    depth = 1 + len(by)
-    for part in cut(wanted.from_us, wanted.until_us, source.grains):
-        query = _query(session, wanted, part, source, by)
-        if groups_max is not None:
-            query = query.limit(groups_max - len(found) + 1)
-        rows = (await session.execute(query)).all()
-        groups = [BucketGroup(row[0], row[1:depth], Counts(*row[depth:])) for row in rows]
-        is_full = groups_max is not None and len(found) + len(rows) > groups_max
-        found = _joined(found, groups)
-        if is_full:
-            until_us = groups[-1].bucket_us  # of this bucket there may be more
-            return BucketRead(until_us, [group for group in found if group.bucket_us < until_us])
-    return BucketRead(until_us, found)
+    """`groups_max`: None reads all there is."""
+    wanted, depth = question.wanted, 1 + len(question.by)
+    read = BucketRead(wanted.until_us)
+    looked_at = 0.0  # of what may be
+    for whole in cut(wanted.from_us, wanted.until_us, grains):
+        unit_us = max(whole.grain, MINUTE_US)
+        at_us, length_us = whole.from_us, question.first_us(whole.grain)
+        while at_us < whole.until_us:
+            end_us = min(at_us - at_us % unit_us + length_us, whole.until_us)
+            most = None if groups_max is None else groups_max - len(read.groups) + 1
+            query = question.statement(Part(whole.grain, at_us, end_us), most)
+            rows = (await session.execute(query)).all()
+            is_full = groups_max is not None and len(read.groups) + len(rows) > groups_max
+            _append(
+                read.groups,
+                [BucketGroup(row[0], row[1:depth], Counts._make(row[depth:-1])) for row in rows],
+            )
+            if is_full:
+                read.until_us = rows[-1][0]  # of this bucket there may be more
+                while read.groups and read.groups[-1].bucket_us == read.until_us:
+                    read.groups.pop()
+                return read
+            looked_at += sum(row[-1] for row in rows) / question.sums_max(whole.grain)
+            # The rest is taken to be as what was read.
+            share = max(
+                looked_at, 0 if groups_max is None else len(read.groups) * question.lines / groups_max, 1e-9
+            )
+            room_us = (1 / share - 1) * (end_us - wanted.from_us)
+            if groups_max is not None and room_us < question.width_us and end_us % question.width_us == 0:
+                read.until_us = end_us
+                return read
+            if whole.grain is not Grain.ROW:  # of rows PostgreSQL takes another index for more than an hour
+                length_us = max(int(room_us / unit_us), 1) * unit_us
+            at_us = end_us
+    return read
 
 
-def _joined(before: list[BucketGroup], after: list[BucketGroup]) -> list[BucketGroup]:
-    """The groups of two parts of time; of a bucket that both have a part of, what is in both is added up."""
-    if not before or not after or before[-1].bucket_us != after[0].bucket_us:
-        return before + after
-    shared_us = after[0].bucket_us
-    sums = {group: counts for bucket_us, group, counts in before if bucket_us == shared_us}
-    for bucket_us, group, counts in after:
+def _append(groups: list[BucketGroup], more: list[BucketGroup]) -> None:
+    """Adds the groups of a later part; of a bucket that both have a part of, what is in both is added up."""
+    if not groups or not more or groups[-1].bucket_us != more[0].bucket_us:
+        groups += more
+        return
+    shared_us = more[0].bucket_us
+    begin = next(place for place, group in enumerate(groups) if group.bucket_us == shared_us)
+    sums = {group: counts for _, group, counts in groups[begin:]}
+    del groups[begin:]
+    for bucket_us, group, counts in more:
         if bucket_us == shared_us:
             there = sums.get(group)
             sums[group] = counts if there is None else Counts._make(map(add, there, counts))
-    return [
-        *(group for group in before if group.bucket_us != shared_us),
-        *(BucketGroup(shared_us, group, counts) for group, counts in sums.items()),
-        *(group for group in after if group.bucket_us != shared_us),
-    ]
-
-
-def _query(
-    session: AsyncSession, wanted: CallFilter, part: Part, source: _Source, by: Sequence[str]
-) -> Select[Any]:
-    """The sums of a part, in the order of time, and of names as the rollup has them: PostgreSQL reads those
-    by key in the order of their index, as far as is asked for, and sorts the few others by their bytes.
-    """
-    has_keys = "api_key_id" in by or wanted.api_key_ids is not None
-    table, time = _TABLE_OF[part.grain]
-    if table is _DAYS and not has_keys:
-        table = _PROJECT_DAYS
-    began = table.c[time]
-    bucket = began if part.grain == source.width_us else began - began % source.width_us
-    # A key is of one project for ever, and that comes before it.
-    order = [name for name in _ORDER if name in by or (name == "project_id" and "api_key_id" in by)]
-    names: list[ColumnElement[Any]] = [table.c[name] for name in order]
-    calls = func.count() if table is _ROWS else func.sum(table.c.calls)
-    sums = [calls, *(func.sum(table.c[name]) for name in Counts._fields[1:])]
-    query = (
-        select(bucket, *(table.c[name] for name in by), *(cast(each, BigInteger) for each in sums))
-        .where(table.c.tenant_id == wanted.tenant_id)
-        .group_by(bucket, *names)
-        .order_by(bucket, *(names if has_keys else (_by_bytes(session, name) for name in names)))
-    )
-    if table is _ROWS:
-        query = query.where(began >= part.from_us, began < part.until_us)
-        if session.get_bind().dialect.name == "postgresql":
-            query = query.where(*made_between(_ROWS.c.request_id, part.from_us, part.until_us))
-    else:
-        # Named one by one: each is one step down the index, whose next column is the tenant.
-        query = query.where(began.in_(part.begins))
-    if "price_version_id" in by:
-        query = query.where(table.c.price_version_id != "")
-    return _of_ids(query, table, wanted)
-
-
-def _by_bytes(session: AsyncSession, name: ColumnElement[Any]) -> ColumnElement[Any]:
-    """A locale's order takes PostgreSQL as long as all the rest."""
-    return name.collate("C") if session.get_bind().dialect.name == "postgresql" else name
-
-
-def _of_ids(query: Select[Any], table: SqlTable, wanted: CallFilter) -> Select[Any]:
-    for name, ids in (
-        ("project_id", wanted.project_ids),
-        ("api_key_id", wanted.api_key_ids),
-        ("model", wanted.models),
-    ):
-        if ids is not None:
-            query = query.where(table.c[name].in_(ids))
-    if wanted.embeddings is not None:
-        endpoint = table.c.endpoint
-        is_embedding = endpoint.in_(EMBEDDING_ENDPOINTS)
-        query = query.where(is_embedding if wanted.embeddings else endpoint.not_in(EMBEDDING_ENDPOINTS))
-    return query
+    groups += (BucketGroup(shared_us, group, counts) for group, counts in sums.items())
+    groups += (group for group in more if group.bucket_us != shared_us)

@@ -1,9 +1,10 @@
-"""Daily sums made anew from the rows, where they lack what other code has posted.
+"""A day's sums made anew, where they lack what other code has posted: daily ones from the rows, those by hour
+and project from the hours by key.
 
-While a new version is rolled out, posters of one from before the daily sums go on for a while: they write
-rows and hourly sums, and know of no days. The background worker compares the last days with their hours, and
-makes anew those that do not tie. Rules: a day is made under the book's lock, so no posting is in between; a
-day of which rows are missing (a detached month) is left as it is, and said.
+While a new version is rolled out, posters of one from before these sums go on for a while: they write rows
+and hours by key, and know of no others. The background worker compares the last days with those, and makes
+anew what does not tie. Rules: a day is made under the book's lock, so no posting is in between; days of
+which rows are missing (a detached month) are left as they are, and said.
 """
 
 import logging
@@ -15,7 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from ledger import book_lock
 from ledger.database import Database
 from ledger.periods import DAY_US, iso
-from ledger.usage_columns import COUNTS, DAY_KEY, PROJECT_DAY_KEY
+from ledger.usage_columns import COUNTS, DAY_KEY, PROJECT_DAY_KEY, PROJECT_HOUR_KEY
 
 LOOKED_BACK_US: Final = 8 * DAY_US
 """A journal may have waited for a long outage."""
@@ -38,22 +39,52 @@ _FROM_KEYS: Final = (
     f" SELECT {', '.join(PROJECT_DAY_KEY)}, {_SUMS} FROM usage_day WHERE day_us = :day"
     f" GROUP BY {', '.join(PROJECT_DAY_KEY)}"
 )
-_UNTIED: Final = text(
-    "SELECT day_us FROM (SELECT hour_us - hour_us % 86400000000 AS day_us, calls FROM usage_hour"
-    " WHERE hour_us >= :from_us AND hour_us < :until_us UNION ALL SELECT day_us, -calls FROM project_day"
-    " WHERE day_us >= :from_us AND day_us < :until_us) AS told GROUP BY day_us HAVING sum(calls) <> 0"
-    " ORDER BY day_us"
+_FROM_HOURS: Final = (
+    f"INSERT INTO project_hour ({', '.join((*PROJECT_HOUR_KEY, *COUNTS))})"  # noqa: S608
+    f" SELECT {', '.join(PROJECT_HOUR_KEY)}, {_SUMS} FROM usage_hour"
+    f" WHERE hour_us >= :day AND hour_us < :until GROUP BY {', '.join(PROJECT_HOUR_KEY)}"
 )
 
 
+def _untied(table: str, time: str) -> str:
+    return (
+        "SELECT day_us FROM (SELECT hour_us - hour_us % 86400000000 AS day_us, calls FROM usage_hour"  # noqa: S608
+        " WHERE hour_us >= :from_us AND hour_us < :until_us"
+        f" UNION ALL SELECT {time} - {time} % 86400000000, -calls FROM {table}"
+        f" WHERE {time} >= :from_us AND {time} < :until_us) AS told"
+        " GROUP BY day_us HAVING sum(calls) <> 0 ORDER BY day_us"
+    )
+
+
+_UNTIED_DAYS: Final = _untied("project_day", "day_us")
+_UNTIED_HOURS: Final = _untied("project_hour", "hour_us")
+
+
 async def untied_days(session: AsyncSession, from_us: int, until_us: int) -> list[int]:
-    """The days of a span of whole days whose calls are not those of their hours."""
-    found = await session.execute(_UNTIED, {"from_us": from_us, "until_us": until_us})
+    """The days of a span of whole days whose calls are not those of their hours by key."""
+    return await _days(session, _UNTIED_DAYS, from_us, until_us)
+
+
+async def untied_hours(session: AsyncSession, from_us: int, until_us: int) -> list[int]:
+    """The days whose hours by project have not the calls of their hours by key."""
+    return await _days(session, _UNTIED_HOURS, from_us, until_us)
+
+
+async def _days(session: AsyncSession, untied: str, from_us: int, until_us: int) -> list[int]:
+    found = await session.execute(text(untied), {"from_us": from_us, "until_us": until_us})
     return [int(day_us) for (day_us,) in found]
 
 
+async def make_hours_anew(session: AsyncSession, day_us: int) -> None:
+    """A day's hours by project, from those by key. The caller commits."""
+    await book_lock.take(session)
+    day = {"day": day_us, "until": day_us + DAY_US}
+    for statement in ("DELETE FROM project_hour WHERE hour_us >= :day AND hour_us < :until", _FROM_HOURS):
+        await session.execute(text(statement), day)
+
+
 async def make_anew(session: AsyncSession, day_us: int) -> bool:
-    """A day's sums, from its rows; False where not all of its rows are there. The caller commits."""
+    """A day's daily sums, from its rows; False where not all of its rows are there. The caller commits."""
     await book_lock.take(session)
     day = {"day": day_us, "until": day_us + DAY_US}
     for table, column in (("usage", "started_us"), ("usage_hour", "hour_us")):
@@ -76,8 +107,13 @@ async def tie_last_days(database: Database, now_us: int) -> None:
     """Makes anew what does not tie of the last days. Raises DatabaseFault."""
     until_us = now_us - now_us % DAY_US + 2 * DAY_US  # hosts' clocks differ
     async with database.read() as session:
-        untied = await untied_days(session, until_us - LOOKED_BACK_US, until_us)
-    for day_us in untied:
+        of_hours = await untied_hours(session, until_us - LOOKED_BACK_US, until_us)
+        of_days = await untied_days(session, until_us - LOOKED_BACK_US, until_us)
+    for day_us in of_hours:
+        async with database.write() as session:
+            await make_hours_anew(session, day_us)
+        _log.warning("the hourly sums by project of %s lacked calls and are made anew", iso(day_us)[:10])
+    for day_us in of_days:
         async with database.write() as session:
             is_made = await make_anew(session, day_us)
         if is_made:

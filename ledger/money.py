@@ -164,7 +164,5 @@ def _scaled(whole: str, decimals: str, places: int, most: int) -> int | None:
 
 
 def _format_scaled(value: int, places: int) -> str:
-    sign = "-" if value < 0 else ""
-    whole, rest = divmod(abs(value), 10**places)
-    decimals = f"{rest:0{places}d}".rstrip("0").ljust(2, "0")
-    return f"{sign}{whole}.{decimals}"
+    digits = str(value).zfill(places + 1)
+    return f"{digits[:-places]}.{digits[-places:].rstrip('0').ljust(2, '0')}"

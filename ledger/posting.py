@@ -27,6 +27,8 @@ from ledger.usage_columns import (
     HOUR_KEY,
     PROJECT_DAY,
     PROJECT_DAY_KEY,
+    PROJECT_HOUR,
+    PROJECT_HOUR_KEY,
     SUMS,
     USAGE,
     USAGE_DAY,
@@ -156,6 +158,7 @@ def _adding(table: str, key: Mapping[str, str], sums: Mapping[str, str]) -> dict
 
 
 _HOURS = _adding("usage_hour", HOUR_KEY, SUMS)
+_PROJECT_HOURS = _adding("project_hour", PROJECT_HOUR_KEY, COUNTS)
 _DAYS = _adding("usage_day", DAY_KEY, COUNTS)
 _PROJECT_DAYS = _adding("project_day", PROJECT_DAY_KEY, COUNTS)
 _SQLITE_LAST = "SELECT coalesce(max(rowid), 0) FROM usage"
@@ -203,9 +206,10 @@ async def _insert_postgresql(connection: Connection, rows: list[Row]) -> list[st
 
 async def _add_to_rollups(connection: Connection, calls: RatedCalls) -> None:
     """In one order of tables and of rows, so that two hosts wait for each other and never deadlock."""
-    days = calls.days()
+    hours, days = calls.hours(), calls.days()
     for statements, rows, columns in (
-        (_HOURS, calls.hours(), USAGE_HOUR),
+        (_HOURS, hours, USAGE_HOUR),
+        (_PROJECT_HOURS, calls.project_hours(hours), PROJECT_HOUR),
         (_DAYS, days, USAGE_DAY),
         (_PROJECT_DAYS, calls.project_days(days), PROJECT_DAY),
     ):

@@ -57,6 +57,14 @@ class RatedCalls:
             _add(hours, key[:8], sums[:5])
         return _sorted(hours)
 
+    @staticmethod
+    def project_hours(hours: list[Row]) -> list[Row]:
+        """Rows of `project_hour`, in the order of its key, out of those of `usage_hour`."""
+        projects: dict[tuple[Any, ...], list[int]] = {}
+        for hour_us, tenant_id, project_id, _, model, endpoint, _, _, *sums in hours:
+            _add(projects, (hour_us, tenant_id, project_id, model, endpoint), sums[:4])
+        return _sorted(projects)
+
     def days(self) -> list[Row]:
         """Rows of `usage_day`, in the order of its key."""
         days: dict[tuple[Any, ...], list[int]] = {}

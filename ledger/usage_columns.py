@@ -53,6 +53,11 @@ HOUR_KEY: Final = {
 USAGE_HOUR: Final = {**HOUR_KEY, **SUMS}
 
 COUNTS: Final = {name: kind for name, kind in SUMS.items() if name != "amount_picos"}
+PROJECT_HOUR_KEY: Final = {
+    name: kind for name, kind in HOUR_KEY.items() if name not in ("api_key_id", "currency", "usage_source")
+}
+PROJECT_HOUR: Final = {**PROJECT_HOUR_KEY, **COUNTS}
+
 DAY_KEY: Final = {
     "day_us": "BIGINT",
     "tenant_id": "VARCHAR",

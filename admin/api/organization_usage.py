@@ -4,9 +4,9 @@ One read of the rollups a page, within a tenant; who is limited to a project see
 Products that metergate has not have pages of empty buckets, so that a tool which adds up all of them works.
 """
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Annotated, Any, Final
+from types import MappingProxyType
+from typing import Annotated, Final
 
 import msgspec
 from fastapi import APIRouter, Query, Response
@@ -15,7 +15,13 @@ from fastapi.exceptions import RequestValidationError
 from admin.actors import Actor, may
 from admin.auth import Here, Plane
 from admin.brackets import BracketsRoute
-from admin.usage_results import LINE_ITEM, completions_results, costs_results, embeddings_results
+from admin.usage_results import (
+    LINE_ITEM,
+    Results,
+    completions_results,
+    costs_results,
+    embeddings_results,
+)
 from admin.usage_schemas import (
     COST_LIMITS,
     LIMITS,
@@ -37,18 +43,19 @@ from admin.usage_schemas import (
 )
 from admin.usage_walk import US_PER_SECOND, Walk, seal_of
 from admin.within import Organization, organization_of
-from ledger.bucket_reports import GROUPS_MAX, CallFilter, cost_days, priced_versions, usage_buckets
-from ledger.cost_lines import CostKind
+from ledger.bucket_reports import CallFilter, cost_days, priced_versions, usage_buckets
 from ledger.roles import Permission
 
 router = APIRouter(tags=["organization: usage and costs"], route_class=BracketsRoute)
 
 Reading = Annotated[Actor, may(Permission.USAGE_READ)]
 ReadingCosts = Annotated[Actor, may(Permission.COSTS_READ)]
-Results = Iterable[tuple[int, Any]]
 
-DIMENSIONS: Final = ("project_id", "api_key_id", "model")
+DIMENSIONS: Final = ("project_id", "user_id", "api_key_id", "model")
 """What the book itself can group by."""
+
+LINES: Final = 3
+"""Line items of what one price rated, most often: input, cached input, output."""
 
 EMPTY: Final[dict[str, type[UsageQuery]]] = {
     "audio_speeches": GroupedQuery,
@@ -77,7 +84,7 @@ class _Asked:
         project_ids = query.project_ids
         if actor.project_id is not None:
             project_ids = [one for one in project_ids or [actor.project_id] if one == actor.project_id]
-        if not self.spans or project_ids == [] or getattr(query, "batch", None) or _user_ids(query):
+        if not self.spans or project_ids == [] or getattr(query, "batch", None):
             return None
         return CallFilter(
             self.tenant_id,
@@ -87,14 +94,12 @@ class _Asked:
             getattr(query, "api_key_ids", None),
             getattr(query, "models", None),
             embeddings,
+            query.user_ids if isinstance(query, CallersQuery) else None,
         )
 
-    def answer(self, results: Results = (), until_us: int | None = None) -> Response:
+    def answer(self, results: Results = MappingProxyType({}), until_us: int | None = None) -> Response:
         """The page of these results; where a read ended early, no bucket of what is behind."""
         spans = [span for span in self.spans if until_us is None or span[1] <= until_us]
-        by_bucket: dict[int, list[Any]] = {}
-        for bucket_us, result in results:
-            by_bucket.setdefault(bucket_us, []).append(result)
         next_us = spans[-1][1] if spans else self.walk.end_us
         has_more = next_us < self.walk.end_us
         page = {
@@ -104,7 +109,7 @@ class _Asked:
                     "object": "bucket",
                     "start_time": begin_us // US_PER_SECOND,
                     "end_time": end_us // US_PER_SECOND,
-                    "results": by_bucket.get(begin_us - begin_us % self.walk.width.us, []),
+                    "results": results.get(begin_us - begin_us % self.walk.width.us, []),
                 }
                 for begin_us, end_us in spans
             ],
@@ -153,10 +158,8 @@ async def costs(
         wanted = asked.filter(actor, query)
         if wanted is None:
             return asked.answer()
-        # What one price rated is a line item of each kind.
-        groups_max = GROUPS_MAX // len(CostKind) if LINE_ITEM in query.group_by else GROUPS_MAX
-        read = await cost_days(session, wanted, by, groups_max)
-        versions = await priced_versions(session, {group[-1] for _, group, _ in read.groups})
+        read = await cost_days(session, wanted, by, lines=LINES if LINE_ITEM in query.group_by else 1)
+        versions = await priced_versions(session, {str(group[-1]) for _, group, _ in read.groups})
     return asked.answer(costs_results(read.groups, versions, by, query.group_by), read.until_us)
 
 
@@ -231,7 +234,3 @@ def _limit(query: SpanQuery, unless_told: int, most: int) -> int:
 
 def _wrong(name: str, what: str) -> RequestValidationError:
     return RequestValidationError([{"loc": ("query", name), "msg": what, "type": "value_error"}])
-
-
-def _user_ids(query: SpanQuery) -> list[str] | None:
-    return query.user_ids if isinstance(query, CallersQuery) else None

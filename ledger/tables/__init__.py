@@ -7,6 +7,7 @@ from ledger.tables.base import Table
 from ledger.tables.changes import Change
 from ledger.tables.engines import EngineSample, ReconciliationPoint
 from ledger.tables.limits import Lease, LeaseHolder, LimitBalance, LimitEvent, LimitRate, UsageLimit
+from ledger.tables.ownership import KeyOwnership
 from ledger.tables.people import (
     Invite,
     LoginCount,
@@ -21,7 +22,7 @@ from ledger.tables.prices import PriceVersion
 from ledger.tables.secret import SecretCheck
 from ledger.tables.service_accounts import ServiceAccount
 from ledger.tables.tenancy import AdminKey, ApiKey, ApiKeySecret, Project, Tenant
-from ledger.tables.usage import ProjectDay, UsageDay, UsageHour, UsageRow
+from ledger.tables.usage import ProjectDay, ProjectHour, UsageDay, UsageHour, UsageRow
 
 __all__ = [
     "AdminKey",
@@ -33,6 +34,7 @@ __all__ = [
     "EngineSample",
     "Invite",
     "KeptAnswer",
+    "KeyOwnership",
     "Lease",
     "LeaseHolder",
     "LimitBalance",
@@ -46,6 +48,7 @@ __all__ = [
     "PriceVersion",
     "Project",
     "ProjectDay",
+    "ProjectHour",
     "ProjectMembership",
     "ReconciliationPoint",
     "SecretCheck",

@@ -1,5 +1,5 @@
-"""Usage: one row for each call, and the rollups that reports read: by the hour, by the day, and by the day
-without keys.
+"""Usage: one row for each call, and the rollups that reports read: by hour and by day, each by key and by
+project.
 
 All are written by ledger/posting.py alone. They carry no foreign keys: the ids were checked when the call
 was admitted, the book keeps them whatever becomes of their subjects, and a posting pays for no look-ups.
@@ -83,6 +83,25 @@ class UsageHour(Table, table=True):
     cached_prompt_tokens: int = Field(sa_type=BigInteger)
     completion_tokens: int = Field(sa_type=BigInteger)
     amount_picos: int = Field(sa_type=Picos)
+
+
+class ProjectHour(Table, table=True):
+    """Counts of all keys of a project together, by the UTC hour: what hours of thousands of keys are read
+    from. Costs are of days, so it does not say what rated the calls.
+    """
+
+    __tablename__ = "project_hour"
+    __table_args__ = _BY_KEY
+
+    hour_us: int = Field(primary_key=True, sa_type=BigInteger)
+    tenant_id: str = Field(primary_key=True)
+    project_id: str = Field(primary_key=True)
+    model: str = Field(primary_key=True)
+    endpoint: str = Field(primary_key=True)
+    calls: int = Field(sa_type=BigInteger)
+    prompt_tokens: int = Field(sa_type=BigInteger)
+    cached_prompt_tokens: int = Field(sa_type=BigInteger)
+    completion_tokens: int = Field(sa_type=BigInteger)
 
 
 class UsageDay(Table, table=True):

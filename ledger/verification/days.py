@@ -73,11 +73,11 @@ class Days:
         for table, names in _TABLES:
             places = [_KEY.index(name) for name in names]
             kept = await _kept(session, table, names, day_us)
-            by_rows = _narrowed(expected, places)
+            by_rows = narrowed(expected, places)
             if day_us in self._unrated:
                 rest = range(len(names) - 1)  # but for what rated them, the last
-                kept, by_rows = _narrowed(kept, rest), _narrowed(by_rows, rest)
-            _compare(result, f"{table.name} {iso(day_us)[:10]}", by_rows, kept)
+                kept, by_rows = narrowed(kept, rest), narrowed(by_rows, rest)
+            compare_counts(result, f"{table.name} {iso(day_us)[:10]}", by_rows, kept)
 
 
 def _add(sums: dict[Key, Counts], key: Key, counts: Iterable[int]) -> None:
@@ -85,7 +85,7 @@ def _add(sums: dict[Key, Counts], key: Key, counts: Iterable[int]) -> None:
     sums[key] = tuple(counts) if before is None else tuple(map(sum, zip(before, counts, strict=True)))
 
 
-def _narrowed(sums: Mapping[Key, Counts], places: Iterable[int]) -> dict[Key, Counts]:
+def narrowed(sums: Mapping[Key, Counts], places: Iterable[int]) -> dict[Key, Counts]:
     """The same of fewer names together."""
     narrowed: dict[Key, Counts] = {}
     kept = list(places)
@@ -113,7 +113,10 @@ async def _kept(session: AsyncSession, table: SqlTable, names: Key, day_us: int)
     return {tuple(row[:depth]): tuple(row[depth:]) for row in await session.execute(query)}
 
 
-def _compare(result: Result, where: str, rows: Mapping[Key, Counts], kept: Mapping[Key, Counts]) -> None:
+def compare_counts(
+    result: Result, where: str, rows: Mapping[Key, Counts], kept: Mapping[Key, Counts]
+) -> None:
+    """What a book keeps, against what its rows give."""
     for key in sorted(rows.keys() | kept.keys()):
         result.looked_at += 1
         by_rows, by_sums = rows.get(key), kept.get(key)

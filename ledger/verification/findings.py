@@ -40,7 +40,7 @@ MEANING: Final = {
     Check.ROWS: "every row is possible: times, counts, nothing charged for what is unresolved",
     Check.PRICES: "every row has the price version that was in force when its call started",
     Check.AMOUNTS: "every row's amount is its tokens times its price version",
-    Check.ROLLUPS: "every hourly sum is the sum of its rows, and no row is without one",
+    Check.ROLLUPS: "every hourly sum, by key and by project, is the sum of its rows; no row is without",
     Check.DAYS: "every daily sum, by key and by project, is the sum of its rows",
     Check.BALANCES: "what is used of every limit is the sum of the rows in its window",
     Check.LEASES: "what is leased of every limit is what its holders have, and holders exist",

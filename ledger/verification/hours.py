@@ -19,8 +19,10 @@ from ledger.usage import UsageSource
 
 ROWS: Final = Table.metadata.tables["usage"]
 HOURS: Final = Table.metadata.tables["usage_hour"]
+PROJECT_HOURS: Final = Table.metadata.tables["project_hour"]
 PRICES: Final = Table.metadata.tables["price_version"]
 KEY: Final = ("tenant_id", "project_id", "api_key_id", "model", "endpoint", "currency", "usage_source")
+PROJECT_KEY: Final = ("tenant_id", "project_id", "model", "endpoint")
 SUMS: Final = ("prompt_tokens", "cached_prompt_tokens", "completion_tokens", "amount_picos")
 
 
@@ -63,7 +65,7 @@ class Rated:
 async def next_hour(session: AsyncSession, from_us: int | None, until_us: int | None) -> int | None:
     """The first hour from `from_us` on, and before `until_us`, that has rows or sums."""
     found = []
-    for time in (ROWS.c.started_us, HOURS.c.hour_us):
+    for time in (ROWS.c.started_us, HOURS.c.hour_us, PROJECT_HOURS.c.hour_us):
         query = within(select(func.min(time)), time, from_us, until_us)
         first_us = (await session.execute(query)).scalar_one()
         if first_us is not None:
@@ -120,6 +122,15 @@ async def rollups(session: AsyncSession, hour_us: int) -> dict[Group, Sums]:
     return {
         Group(*row[:8]): Sums._make(int(value) for value in row[8:]) for row in await session.execute(query)
     }
+
+
+async def project_rollups(session: AsyncSession, hour_us: int) -> dict[tuple[str, ...], tuple[int, ...]]:
+    """The counts that the book keeps of an hour by PROJECT_KEY."""
+    names = (*PROJECT_KEY, "calls", *SUMS[:3])
+    query: Select[Any] = select(*(PROJECT_HOURS.c[name] for name in names))
+    query = query.where(PROJECT_HOURS.c.hour_us == hour_us)
+    depth = len(PROJECT_KEY)
+    return {tuple(row[:depth]): tuple(row[depth:]) for row in await session.execute(query)}
 
 
 def within(

@@ -20,9 +20,19 @@ from ledger.price_book import PriceBook
 from ledger.verification import balances as spent
 from ledger.verification.audit import check_audit
 from ledger.verification.balances import Balances
-from ledger.verification.days import Days
+from ledger.verification.days import Counts, Days, Key, compare_counts, narrowed
 from ledger.verification.findings import Check, Findings, Notice
-from ledger.verification.hours import Group, Rated, Sums, next_hour, rated_rows, rollups
+from ledger.verification.hours import (
+    KEY,
+    PROJECT_KEY,
+    Group,
+    Rated,
+    Sums,
+    next_hour,
+    project_rollups,
+    rated_rows,
+    rollups,
+)
 from ledger.verification.keys import check_keys
 from ledger.verification.leases import check_leases
 from ledger.verification.rows import check_ids, check_prices, check_rows
@@ -87,12 +97,21 @@ class _Verification:
         if rows != kept and await self._is_elsewhere(hour_us, rows):
             balances.add_detached(hour_us, spent.of_sums(kept))
             self._days.add_detached(hour_us, kept)
+            await self._projects(hour_us, kept)
             return
         self._days.add(hour_us, rated)
         _compare(findings, rows, kept)
+        await self._projects(hour_us, rows)
         balances.add(hour_us, spent.of_calls(rated))
         if balances.tenants_of_users and rated:
             balances.add(hour_us, await spent.of_users(session, hour_us, balances.tenants_of_users))
+
+    async def _projects(self, hour_us: int, groups: Mapping[Group, Sums]) -> None:
+        counts: dict[Key, Counts] = {group[1:]: sums[:4] for group, sums in groups.items()}
+        by_project = narrowed(counts, [KEY.index(name) for name in PROJECT_KEY])
+        kept = await project_rollups(self._session, hour_us)
+        result = self._findings[Check.ROLLUPS]
+        compare_counts(result, f"project_hour {iso(hour_us)[:16]}Z", by_project, kept)
 
     async def _is_elsewhere(self, hour_us: int, rows: Mapping[Group, Sums]) -> bool:
         """Whether the rows of an hour may be in a partition that an operator has detached: the hour's month

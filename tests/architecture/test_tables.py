@@ -98,6 +98,7 @@ def test_every_constraint_has_a_name(table: object) -> None:
     [
         ("usage", usage_columns.USAGE, ["request_id"]),
         ("usage_hour", usage_columns.USAGE_HOUR, list(usage_columns.HOUR_KEY)),
+        ("project_hour", usage_columns.PROJECT_HOUR, list(usage_columns.PROJECT_HOUR_KEY)),
         ("usage_day", usage_columns.USAGE_DAY, list(usage_columns.DAY_KEY)),
         ("project_day", usage_columns.PROJECT_DAY, list(usage_columns.PROJECT_DAY_KEY)),
     ],

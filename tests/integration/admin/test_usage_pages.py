@@ -1,20 +1,26 @@
 """OpenAI's usage and costs through the official client, against a real control plane on both databases."""
 
+import asyncio
 import importlib
 import itertools
 import json
+import subprocess
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
+from jsonschema import Draft202012Validator
 from openai import AsyncOpenAI
 from pydantic import BaseModel
+from sqlalchemy import text
 
 from admin.config import AdminSettings
 from ledger import admin_keys, prices, tenancy
@@ -26,11 +32,22 @@ from ledger.posting import post
 from ledger.record import CallRecord
 from ledger.roles import Role
 from ledger.settings import pepper
+from ledger.tables import KeyOwnership
 from ledger.terms import Terms
 from ledger.usage import UsageSource
+from tests.acceptance.running import clean_environment
+from tests.environments import cached
+from tests.integration.admin import usage_tour
 from tests.integration.admin.control_planes import serve
+from tests.integration.admin.test_organization import NEXT_VERSION
 from tests.records import a_record
 
+PUBLISHED = json.loads((Path(__file__).parents[2] / "vectors/openai/usage.json").read_text())
+RESULTS = {
+    "completions": "UsageCompletionsResult",
+    "embeddings": "UsageEmbeddingsResult",
+    "costs": "CostsResult",
+}
 SECOND_US = 1_000_000
 RATES = {
     "tiny": (Rates(150_000, 75_000, 600_000, 7), "USD"),
@@ -66,6 +83,8 @@ class Accounts:
     key_ids: list[str]
     records: list[CallRecord]
     now_us: int
+    url: str
+    given_away_us: int
 
     def start(self, days: int) -> int:
         """The beginning of the UTC day so many days ago, in seconds."""
@@ -74,6 +93,18 @@ class Accounts:
 
 @pytest.fixture
 async def accounts(database_url: str, tmp_path: Path) -> AsyncIterator[Accounts]:
+    async with accounts_on(database_url, tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+async def sqlite_accounts(sqlite_url: str, tmp_path: Path) -> AsyncIterator[Accounts]:
+    async with accounts_on(sqlite_url, tmp_path) as made:
+        yield made
+
+
+@asynccontextmanager
+async def accounts_on(database_url: str, tmp_path: Path) -> AsyncIterator[Accounts]:
     settings = AdminSettings(database_url=database_url, data_dir=tmp_path)
     database = Database(database_url)
     secret, now_us = pepper(settings), time.time_ns() // 1000
@@ -93,6 +124,21 @@ async def accounts(database_url: str, tmp_path: Path) -> AsyncIterator[Accounts]
             {"role": Role.OPERATOR},
         )
         secrets = [(await admin_keys.create_admin_key(session, secret, "k", 1, **make))[1] for make in makes]
+        # The second key is ann's, by the ledger itself; the third was bob's until ten days ago.
+        await session.execute(
+            text("UPDATE api_key SET user_id = 'user-ann' WHERE id = :id"), {"id": keys[1].id}
+        )
+        await session.execute(text("UPDATE key_ownership SET from_us = 0"))
+        given_away_us = now_us - 10 * DAY_US
+        session.add(
+            KeyOwnership(
+                api_key_id=keys[2].id,
+                tenant_id=tenants[0].id,
+                user_id="user-bob",
+                from_us=0,
+                until_us=given_away_us,
+            )
+        )
     records = [_call(number, keys, now_us) for number in range(300)]
     async with database.write() as session:
         await post(await session.connection(), records, Terms(), now_us)
@@ -108,6 +154,8 @@ async def accounts(database_url: str, tmp_path: Path) -> AsyncIterator[Accounts]
             [key.id for key in keys],
             records,
             now_us,
+            f"{url}/v1",
+            given_away_us,
         )
         for client in clients:
             await client.close()
@@ -148,6 +196,7 @@ async def walk(client: AsyncOpenAI, product: str, **asked: Any) -> list[dict[str
         page = raw.parse()
         assert type(page) is shape
         shape.model_validate_json(raw.text, strict=True)
+        hold_to_published(product, json.loads(raw.text))
         told = json.loads(raw.text, parse_float=Decimal)
         limit = asked.get("limit", 7)
         assert len(told["data"]) <= limit
@@ -157,6 +206,31 @@ async def walk(client: AsyncOpenAI, product: str, **asked: Any) -> list[dict[str
             return buckets
         asked["page"] = page.next_page
     raise AssertionError("the pages have no end")
+
+
+def hold_to_published(product: str, answer: dict[str, Any]) -> None:
+    """The page, and each result by its own product's schema: to try all eleven takes long."""
+    path = "/organization/costs" if product == "costs" else f"/organization/usage/{product}"
+    page_schema = json.dumps(PUBLISHED["answers"][f"GET {path}"])
+    bare = {**answer, "data": [{**bucket, "results": []} for bucket in answer["data"]]}
+    faults = list(validator(page_schema).iter_errors(bare))
+    result_schema = json.dumps({"$ref": f"#/components/schemas/{RESULTS.get(product)}"})
+    for bucket in answer["data"]:
+        for result in bucket["results"]:
+            faults += validator(result_schema).iter_errors(result)
+    assert not faults, (product, [fault.message for fault in faults])
+
+
+@lru_cache
+def validator(schema: str) -> Draft202012Validator:
+    return Draft202012Validator({**json.loads(schema), "components": PUBLISHED["components"]})
+
+
+def user_of(accounts: Accounts, record: CallRecord) -> str | None:
+    """Who had the call's key at the end of its day."""
+    ends_us = record.started_us - record.started_us % DAY_US + DAY_US
+    place = accounts.key_ids.index(record.api_key_id)
+    return (None, "user-ann", "user-bob" if ends_us <= accounts.given_away_us else None)[place]
 
 
 def groups_of(buckets: list[dict[str, Any]], dimensions: Sequence[str]) -> dict[Any, Counter[str]]:
@@ -173,7 +247,7 @@ def groups_of(buckets: list[dict[str, Any]], dimensions: Sequence[str]) -> dict[
 async def test_completions_tie_with_the_calls_in_every_grouping(accounts: Accounts, width: str) -> None:
     """Guards against a sum that depends on how it is asked for."""
     seconds = {"1d": 86_400, "1h": 3_600}[width]
-    days = 4 if width == "1d" else 1
+    days = 12 if width == "1d" else 1
     start = accounts.start(days)
     calls = [
         record
@@ -193,8 +267,8 @@ async def test_completions_tie_with_the_calls_in_every_grouping(accounts: Accoun
         expected: dict[Any, Counter[str]] = {}
         for record in calls:
             at = record.started_us // SECOND_US
-            told = {"project_id": record.project_id, "api_key_id": record.api_key_id,
-                    "model": record.model, "batch": False}  # fmt: skip
+            told = {"project_id": record.project_id, "api_key_id": record.api_key_id, "model": record.model,
+                    "user_id": user_of(accounts, record), "batch": False}  # fmt: skip
             key = (
                 at - at % seconds,
                 *(told.get(name) if name in group_by else None for name in USAGE_GROUPS),
@@ -327,6 +401,9 @@ async def test_filters_hold(accounts: Accounts) -> None:
     first, second = accounts.project_ids
     assert await calls() == await calls(batch=False) == expected()
     assert await calls(batch=True) == await calls(user_ids=["user-none"]) == 0
+    for users in (["user-ann"], ["user-bob", "user-none"], ["user-ann", "user-bob"]):
+        of_users = [record for record in accounts.records if user_of(accounts, record) in users]
+        assert await calls(user_ids=users) == sum(one.endpoint != "embeddings" for one in of_users) > 0
     assert await calls(project_ids=[first]) == expected(project_id=[first])
     assert await calls(project_ids=[first, second, "proj_none"]) == expected()
     assert await calls(models=["tiny", "free"]) == expected(model=["tiny", "free"])
@@ -340,6 +417,7 @@ async def test_arrays_are_read_in_both_styles(accounts: Accounts) -> None:
     """Guards against a filter that is silently none: OpenAI's clients write brackets, its examples do not."""
     first, second = accounts.project_ids
     plain = f"project_ids={first}&project_ids={second}&group_by=project_id&group_by=model"
+    plain += f"&end_time={accounts.now_us // SECOND_US}"
     answers = []
     for query in (plain, plain.replace("ids=", "ids[]=").replace("by=", "by%5B%5D=")):
         answer = await accounts.owner.get(
@@ -355,9 +433,46 @@ async def test_arrays_are_read_in_both_styles(accounts: Accounts) -> None:
 async def test_products_that_there_are_none_of_are_empty_and_walk(accounts: Accounts) -> None:
     """Guards against a tool that adds up all products and dies of one."""
     for product in PRODUCTS.keys() - {"completions", "embeddings", "costs"}:
-        buckets = await walk(accounts.owner, product, start_time=accounts.start(9), group_by=["project_id"])
-        assert len(buckets) == 10
-        assert not any(bucket["results"] for bucket in buckets)
+        for group_by in ((), usage_tour.DIMENSIONS[product]):
+            asked: dict[str, Any] = {"start_time": accounts.start(9), "group_by": list(group_by)}
+            buckets = await walk(accounts.owner, product, **asked)
+            assert len(buckets) == 10
+            assert not any(bucket["results"] for bucket in buckets)
+
+
+async def test_the_clients_next_major_version_walks_them_too(sqlite_accounts: Accounts) -> None:
+    """Guards against a parameter or a member that the two versions write or read otherwise."""
+    accounts = sqlite_accounts
+    environment = cached(f"openai-{NEXT_VERSION}", lambda made: made.install(f"openai=={NEXT_VERSION}"))
+    key = str(accounts.owner.admin_api_key)
+    start = str(accounts.start(8))
+    done = await asyncio.to_thread(
+        subprocess.run,
+        [environment.python, usage_tour.__file__, accounts.url, key, start],
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    came_home = json.loads(done.stdout)
+    assert came_home["version"] == NEXT_VERSION
+    walks: dict[tuple[str, str], int] = {}
+    for product, by, answer in came_home["seen"]:
+        hold_to_published(product, answer)
+        calls = (
+            result.get("num_model_requests", 0) for bucket in answer["data"] for result in bucket["results"]
+        )
+        walks[product, by] = walks.get((product, by), 0) + sum(calls)
+    assert {product for product, _ in walks} == PRODUCTS.keys()
+    for product in ("completions", "embeddings"):
+        (total,) = {calls for (of, _), calls in walks.items() if of == product}
+        assert total == sum(
+            (record.endpoint == "embeddings") == (product == "embeddings")
+            and record.started_us >= int(start) * SECOND_US
+            for record in accounts.records
+        )
 
 
 async def test_who_is_limited_to_a_project_sees_that_project_alone(accounts: Accounts) -> None:

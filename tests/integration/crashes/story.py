@@ -293,7 +293,7 @@ class Story:
         sums = "sum({}), sum(prompt_tokens), sum(completion_tokens)"
         by_hour = ledger.execute(groups.format(sums.format("calls"), "usage_hour")).fetchall()
         assert by_hour == ledger.execute(groups.format(sums.format("1"), "usage")).fetchall()
-        for table in ("usage_day", "project_day"):
+        for table in ("project_hour", "usage_day", "project_day"):
             by_day = ledger.execute(
                 f"SELECT model, {sums.format('calls')} FROM {table} GROUP BY 1 ORDER BY 1"
             )

@@ -1,4 +1,4 @@
-"""Daily sums of what posters without them have posted: by the migration, and by the background worker."""
+"""Sums of what posters without them have posted: by the migrations, and by the background worker."""
 
 import logging
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from sqlalchemy import text
 
 from ledger import prices
 from ledger.database import Database
-from ledger.day_sums import tie_last_days, untied_days
+from ledger.day_sums import tie_last_days, untied_days, untied_hours
 from ledger.ids import id_at
 from ledger.money import Rates
 from ledger.periods import DAY_US, HOUR_US
@@ -55,7 +55,7 @@ async def sums(database: Database) -> list[Sequence[Any]]:
     async with database.read() as session:
         return [
             row
-            for table in ("usage_day", "project_day")
+            for table in ("usage_day", "project_day", "project_hour")
             for row in sorted(map(tuple, await session.execute(text(f"SELECT * FROM {table}"))))
         ]
 
@@ -66,7 +66,7 @@ async def forget(database: Database, where: str) -> None:
             await session.execute(text(f"DELETE FROM {table} WHERE {where}"))
 
 
-async def test_the_migration_fills_days_from_rows(database: Database) -> None:
+async def test_the_migrations_fill_days_and_hours(database: Database) -> None:
     """Guards against an upgrade after which last month has no costs."""
     await fill(database)
     before = await sums(database)
@@ -104,6 +104,29 @@ async def test_a_detached_month_is_filled_from_its_hours(
         assert sum(row[-4] for row in await sums(database)) == sum(calls for calls, *_ in counts)
     finally:
         await database.close()
+
+
+async def test_hours_by_project_that_older_posters_left_out_are_made_anew(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Guards against a rolling upgrade whose hours lack calls, also where the rows are detached by then."""
+    await fill(database)
+    before = await sums(database)
+    day_us = LATER_US - LATER_US % DAY_US - DAY_US
+    async with database.write() as session:
+        await session.execute(text(f"DELETE FROM usage WHERE started_us >= {day_us}"))
+    of_day = f"hour_us >= {day_us} AND hour_us < {day_us + DAY_US}"
+    for where in (of_day, f"{of_day} AND model = 'tiny'"):
+        async with database.write() as session:
+            await session.execute(text(f"DELETE FROM project_hour WHERE {where}"))
+        async with database.read() as session:
+            assert await untied_hours(session, day_us - DAY_US, day_us + DAY_US) == [day_us]
+        await tie_last_days(database, LATER_US)
+        assert await sums(database) == before
+        assert "hourly sums by project" in caplog.text
+        caplog.clear()
+    await tie_last_days(database, LATER_US)
+    assert not caplog.records
 
 
 async def test_what_older_posters_posted_is_added_to_its_day(

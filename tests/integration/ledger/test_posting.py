@@ -26,6 +26,7 @@ RATES = Rates(150_000, 75_000, 600_000, request_micros=7)
 USAGE = Table.metadata.tables["usage"]
 HOURS = Table.metadata.tables["usage_hour"]
 DAYS = Table.metadata.tables["usage_day"]
+PROJECT_HOURS = Table.metadata.tables["project_hour"]
 PROJECT_DAYS = Table.metadata.tables["project_day"]
 SUMS = ("prompt_tokens", "cached_prompt_tokens", "completion_tokens", "amount_picos")
 _tenants = (f"org-{number}" for number in itertools.count())
@@ -80,6 +81,17 @@ def expected_days(rows: list[Any], *, by_key: bool) -> dict[Any, Counter[str]]:
         counted = {"calls": 1} | {name: getattr(row, name) for name in SUMS[:3]}
         sums.setdefault(key, Counter()).update(counted)
     return sums
+
+
+def expected_project_hours(rows: list[Any]) -> dict[Any, Counter[str]]:
+    """What the hours by project must be, from the rows."""
+    hours: dict[Any, Counter[str]] = {}
+    for row in rows:
+        hour_us = row.started_us - row.started_us % HOUR_US
+        key = (hour_us, row.tenant_id, row.project_id, row.model, row.endpoint)
+        counts = {name: getattr(row, name) for name in SUMS[:3]}
+        hours.setdefault(key, Counter()).update({"calls": 1, **counts})
+    return hours
 
 
 def stored_days(days: list[Any]) -> dict[Any, Counter[str]]:
@@ -237,6 +249,8 @@ async def test_any_redelivery_gives_the_same_book(
     rows = await rows_of(database, USAGE, tenant_id)
     assert {row.request_id for row in rows} == {record.request_id for record in records}
     assert stored_sums(await rows_of(database, HOURS, tenant_id)) == expected_sums(rows)
+    project_hours = stored_days(await rows_of(database, PROJECT_HOURS, tenant_id))
+    assert project_hours == expected_project_hours(rows)
     assert stored_days(await rows_of(database, DAYS, tenant_id)) == expected_days(rows, by_key=True)
     assert stored_days(await rows_of(database, PROJECT_DAYS, tenant_id)) == expected_days(rows, by_key=False)
     assert sum(row.amount_picos for row in rows) == sum(

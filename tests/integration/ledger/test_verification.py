@@ -202,6 +202,18 @@ CORRUPTIONS: dict[str, tuple[str, set[Check]]] = {
         "DELETE FROM usage_hour WHERE hour_us = {noon} AND model = 'free'",
         {Check.ROLLUPS},
     ),
+    "a project's hourly sum too high": (
+        "UPDATE project_hour SET prompt_tokens = prompt_tokens + 1 WHERE hour_us = {noon}",
+        {Check.ROLLUPS},
+    ),
+    "a project's hour without sums": (
+        "DELETE FROM project_hour WHERE hour_us = {noon}",
+        {Check.ROLLUPS},
+    ),
+    "a project's hour without rows": (
+        "INSERT INTO project_hour VALUES ({noon} - 777 * 86400000000, 'o', 'p', 'm', 'e', 1, 1, 0, 1)",
+        {Check.ROLLUPS},
+    ),
     "a daily sum too low": (
         "UPDATE usage_day SET calls = calls - 1 WHERE day_us = {day} AND model = 'free'",
         {Check.DAYS},
@@ -277,6 +289,8 @@ CORRUPTIONS: dict[str, tuple[str, set[Check]]] = {
     "more cached than read": (
         "UPDATE usage SET cached_prompt_tokens = prompt_tokens + 1 WHERE request_id = {id_5};"
         "UPDATE usage_hour SET cached_prompt_tokens = cached_prompt_tokens + 102"
+        " WHERE hour_us = {noon} AND model = 'free' AND tenant_id = {tenant};"
+        "UPDATE project_hour SET cached_prompt_tokens = cached_prompt_tokens + 102"
         " WHERE hour_us = {noon} AND model = 'free' AND tenant_id = {tenant};"
         "UPDATE usage_day SET cached_prompt_tokens = cached_prompt_tokens + 102 WHERE model = 'free'"
         " AND day_us = {day} AND tenant_id = {tenant};"
@@ -420,7 +434,7 @@ async def test_a_month_is_looked_at_alone(book: Book) -> None:
         await session.execute(text(f"DELETE FROM usage WHERE request_id = '{book.records[1].request_id}'"))
     assert (await book.verify(month_span("2026-09"))).is_clean
     findings = await book.verify(month_span("2026-10"))
-    assert findings[Check.ROLLUPS].faults == 1 and findings[Check.BALANCES].faults
+    assert findings[Check.ROLLUPS].faults == 2 and findings[Check.BALANCES].faults
     assert 0 < findings[Check.ROWS].looked_at < 47
 
 
@@ -480,10 +494,11 @@ async def test_the_repairs_in_the_docs_repair(book: Book) -> None:
     assert told is not None
     statements = [part.strip() for part in re.sub(r"--.*", "", told[1]).split(";")]
     repairs = [part for part in statements if part not in ("", "BEGIN", "COMMIT") and "limit_..." not in part]
-    assert len(repairs) == 9
+    assert len(repairs) == 11
     day_us = NOON_US - NOON_US % DAY_US
     async with book.database.write() as session:
         await session.execute(text(f"UPDATE usage_hour SET calls = calls + 1 WHERE hour_us = {NOON_US}"))
+        await session.execute(text(f"DELETE FROM project_hour WHERE hour_us = {NOON_US}"))
         await session.execute(text("UPDATE limit_balance SET leased = leased + 1"))
         await session.execute(text(f"DELETE FROM usage_day WHERE day_us = {day_us} AND model = 'tiny'"))
         await session.execute(text(f"UPDATE project_day SET calls = calls + 1 WHERE day_us = {day_us}"))

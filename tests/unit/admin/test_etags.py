@@ -19,7 +19,18 @@ def test_a_tag_changes_with_the_representation_and_with_nothing_else() -> None:
     assert len({tag(a=1), tag(a=2), tag(a="1"), tag(b=1), tag(a={"b": 1})}) == 5
 
 
-@pytest.mark.parametrize("body", [b"", b"[]", b'"x"', b'{"data": []}', b"{"])
+BODIES = [
+    b"",
+    b"[]",
+    b'"x"',
+    b'{"data": []}',
+    b"{",
+    b'{"object":"page","data":[',
+    b'{"object":"list","data":[',
+]
+
+
+@pytest.mark.parametrize("body", BODIES)
 def test_what_is_no_single_resource_has_none(body: bytes) -> None:
     """Guards against If-Match on a page of a list."""
     assert tag_of(body) is None
