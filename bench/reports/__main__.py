@@ -1,4 +1,6 @@
-"""The command line of the reports: makes the book, asks for everything, prints and saves what it found."""
+"""The command line of the reports: makes the book, asks for everything, prints and saves what it found, and
+fails where sums do not tie.
+"""
 
 from __future__ import annotations
 
@@ -20,17 +22,19 @@ import asyncpg
 import httpx
 
 from bench.edges.lines import Line, document, markdown
-from bench.figures import percentile
 from bench.machine import machine
-from bench.processes import prefer_sessions, priority
+from bench.processes import cpu_s, prefer_sessions, priority, tree
 from bench.reports import book
 from bench.reports.asking import Asker, control_plane, make_key
+from bench.reports.groupings import Asked, summary, table
 from ledger.periods import month_span
 from race.postgresql import make_template, named, server
 
 CALLS: Final = 10_000_000
 ROUNDS: Final = 5
 P95_MS_MAX: Final = 100.0
+PAGES: Final = (7, 31)
+"""Days of a page: OpenAI's unless told, and its most. A page of many groups ends earlier, and is the same."""
 GROUPINGS: Final = {
     "usage/completions": ("project_id", "user_id", "api_key_id", "model", "batch", "service_tier"),
     "usage/embeddings": ("project_id", "user_id", "api_key_id", "model"),
@@ -38,7 +42,7 @@ GROUPINGS: Final = {
 }
 _RESULTS: Final = Path("bench-results")
 _BEGIN_S, _END_S = (at_us // 1_000_000 for at_us in month_span(book.MONTH))
-_MONTH: Final = [("start_time", str(_BEGIN_S)), ("end_time", str(_END_S)), ("limit", "31")]
+_MONTH: Final = [("start_time", str(_BEGIN_S)), ("end_time", str(_END_S))]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,8 +58,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     with _book(asked.ledger, asked.calls) as (url, made), priority():
         prefer_sessions((asyncio.run(_postmaster(url)),))
         about["rows"] = ", ".join(f"{name} {count:,}" for name, count in made.rows.items())
-        lines, untied = _measure(url, made)
-    report = markdown(about, lines)
+        lines, months, untied = _measure(url, made)
+    report = markdown(about, lines) + "\n" + table(months)
     print(report)
     asked.results.mkdir(parents=True, exist_ok=True)
     (asked.results / "reports.md").write_text(report)
@@ -88,23 +92,27 @@ async def _postmaster(url: str) -> int:
     return int((folder / "postmaster.pid").read_text().split("\n")[0])
 
 
-def _measure(url: str, made: book.Book) -> tuple[list[Line], list[str]]:
+def _measure(url: str, made: book.Book) -> tuple[list[Line], list[Asked], list[str]]:
     with tempfile.TemporaryDirectory(prefix="metergate-reports-") as folder:
         data = Path(folder)
         keys = {
             name: asyncio.run(make_key(url, book.SECRET, tenant_id))
             for name, tenant_id in (("of weight", made.tenant_id), ("small", made.other_tenant_id))
         }
-        with control_plane(url, data, book.SECRET) as address:
+        with control_plane(url, data, book.SECRET) as (address, plane):
+            pids = (plane, asyncio.run(_postmaster(url)))
             lines: list[Line] = []
+            asked: list[Asked] = []
             untied: list[str] = []
             for name, key in keys.items():
                 headers = {"Authorization": f"Bearer {key}"}
                 with httpx.Client(base_url=address, headers=headers, timeout=60) as client:
                     asker = Asker(client)
-                    lines += _pages(asker, name)
-                    untied += _ties(asker, name, asyncio.run(_raw(url, made, name)))
-    return lines, untied
+                    months, faults = _months(asker, pids, name, asyncio.run(_raw(url, made, name)))
+                    asked += months
+                    untied += faults
+                    lines += [*summary(name, months, P95_MS_MAX), *_hours(asker, name)]
+    return lines, asked, untied
 
 
 def _questions() -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -114,50 +122,52 @@ def _questions() -> Iterator[tuple[str, tuple[str, ...]]]:
                 yield product, by
 
 
-def _grouped(by: Sequence[str]) -> list[tuple[str, str]]:
-    return [("group_by[]", name) for name in by]
+def _page(days: int) -> list[tuple[str, str]]:
+    return [*_MONTH, ("limit", str(days))]
 
 
-def _pages(asker: Asker, tenant: str) -> list[Line]:
-    """The first page of a month of days, in every grouping; then the other widths."""
-    times: dict[str, list[float]] = {}
-    for round_ in range(ROUNDS + 1):
-        for product, by in _questions():
-            took_ms, _ = asker.page(product, [*_MONTH, *_grouped(by)])
-            if round_:  # the first warms caches
-                what = "with keys" if "api_key_id" in by else "without keys"
-                times.setdefault(f"a month by day, {what}", []).append(took_ms)
-                times.setdefault("a month by day, every grouping", []).append(took_ms)
-        for width, limit in (("1h", 168), ("1h", 24), ("1m", 60)):
-            for by in ((), ("model",), ("project_id", "model"), ("api_key_id",)):
-                asked = [*_MONTH[:2], ("bucket_width", width), ("limit", str(limit)), *_grouped(by)]
-                took_ms, _ = asker.page("usage/completions", asked)
-                if round_:
-                    times.setdefault(f"{limit} buckets of {width}", []).append(took_ms)
-    return [
-        Line(
-            "reports",
-            f"{tenant} {what} p{rank:.0f}",
-            f"tenant {tenant}: a page of {what}, p{rank:.0f}, ms",
-            (percentile(took, rank / 100),),
-            1,
-            at_most=P95_MS_MAX if rank == 95 and "month" in what else None,
-        )
-        for what, took in times.items()
-        for rank in (50.0, 95.0)
-    ]
-
-
-def _ties(asker: Asker, tenant: str, raw: dict[str, Counter[str]]) -> list[str]:
-    """What of the month's whole walks is not what the rows add up to."""
-    untied = []
+def _months(
+    asker: Asker, pids: Sequence[int], tenant: str, raw: dict[str, Counter[str]]
+) -> tuple[list[Asked], list[str]]:
+    """A month by day, in every grouping: pages, and the whole way; and what of it does not tie. `pids`: of
+    control plane and database.
+    """
+    found, untied = [], []
     for product, by in _questions():
-        _, sums = asker.walk(product, [*_MONTH, *_grouped(by)])
+        grouped = [("group_by[]", name) for name in by]
+        pages = {}
+        for limit in PAGES:
+            before = [cpu_s(tree(pid)) for pid in pids]
+            pages[limit] = _times(asker, product, [*_page(limit), *grouped])
+            after = [cpu_s(tree(pid)) for pid in pids]
+        plane_ms, database_ms = (
+            (end_s - begin_s) * 1000 / (ROUNDS + 1) for begin_s, end_s in zip(before, after, strict=True)
+        )
+        walk, sums = asker.walk(product, [*_page(max(PAGES)), *grouped])
+        found.append(Asked(tenant, product, by, pages, walk, (plane_ms, database_ms)))
         if sums != raw[product]:
             untied.append(
                 f"tenant {tenant}, {product} by {by or 'nothing'}: {sums}, the rows: {raw[product]}"
             )
-    return untied
+    return found, untied
+
+
+def _hours(asker: Asker, tenant: str) -> list[Line]:
+    """The other widths: the page unless told, and the longest."""
+    lines = []
+    for width, limit in (("1h", 24), ("1h", 168), ("1m", 60), ("1m", 1440)):
+        for by in ((), ("model",), ("project_id",), ("project_id", "model"), ("user_id",), ("api_key_id",)):
+            asked = [*_MONTH, ("bucket_width", width), ("limit", str(limit))]
+            times = _times(asker, "usage/completions", [*asked, *(("group_by[]", name) for name in by)])
+            name = f"{tenant}, {limit} buckets of {width}, by {', '.join(by) or 'nothing'}"
+            is_aimed = width == "1h" and not {"user_id", "api_key_id"} & set(by)
+            lines.append(Line("reports", name, name, times, 1, at_most=P95_MS_MAX if is_aimed else None))
+    return lines
+
+
+def _times(asker: Asker, product: str, asked: Sequence[tuple[str, str]]) -> tuple[float, ...]:
+    """How long a page takes, again and again; the first warms caches."""
+    return tuple(asker.page(product, asked)[0] for _ in range(ROUNDS + 1))[1:]
 
 
 async def _raw(url: str, made: book.Book, tenant: str) -> dict[str, Counter[str]]:

@@ -45,7 +45,7 @@ class Asker:
         assert answer.status_code == 200, answer.text
         return took_ms, answer.content
 
-    def walk(self, product: str, asked: list[tuple[str, str]]) -> tuple[list[float], Counter[str]]:
+    def walk(self, product: str, asked: Sequence[tuple[str, str]]) -> tuple[list[float], Counter[str]]:
         """How long each page takes, and what all of them add up to: counts, and money by currency."""
         times, sums, more = [], Counter[str](), list(asked)
         while True:
@@ -85,8 +85,8 @@ async def make_key(url: str, secret_key: Secret, tenant_id: str) -> str:
 
 
 @contextmanager
-def control_plane(url: str, data: Path, secret_key: Secret) -> Iterator[str]:
-    """The address of a control plane on this ledger, which is a process of its own."""
+def control_plane(url: str, data: Path, secret_key: Secret) -> Iterator[tuple[str, int]]:
+    """The address of a control plane on this ledger, and the process that it is."""
     environ = {
         "METERGATE_DATABASE_URL": url,
         "METERGATE_DATA_DIR": str(data),
@@ -103,7 +103,7 @@ def control_plane(url: str, data: Path, secret_key: Secret) -> Iterator[str]:
         address = f"http://127.0.0.1:{listener.getsockname()[1]}"
         try:
             _await_ready(address, data / "plane.log")
-            yield address
+            yield address, process.pid
         finally:
             process.terminate()
             process.wait()

@@ -1,7 +1,8 @@
 """A book of many calls, made inside PostgreSQL: the same calls at each run.
 
 One tenant of weight makes half of the calls, with 2,000 keys in 50 projects; nineteen others share the rest,
-with 20 keys in two projects each. Calls are spread over 60 days. Keys are used unevenly (the busiest tenth
+with 20 keys in two projects each. Half of the keys are users', 200 of them in the tenant of weight. Calls are
+spread over 60 days. Keys are used unevenly (the busiest tenth
 makes a third of the calls) and each calls three of twelve models, one of them most of the time. Of the models
 two embed, one has no price, one is priced in another currency, and all priced ones change their price in
 mid-month, in the middle of an hour. Some calls ended unresolved.
@@ -32,6 +33,7 @@ PROJECTS: Final = 50
 KEYS: Final = 2_000
 PROJECTS_OF_OTHERS: Final = 2
 KEYS_OF_OTHERS: Final = 20
+USERS: Final = 200
 MODELS: Final = 12
 SECRET: Final = Secret("no key of this book opens anything")
 DAYS: Final = 60
@@ -80,7 +82,7 @@ async def find(url: str) -> Book:
         )
         rows = {
             name: await connection.fetchval(f"SELECT count(*) FROM {name}")
-            for name in ("usage", "usage_hour", "usage_day", "project_day")
+            for name in ("usage", "usage_hour", "project_hour", "usage_day", "project_day")
         }
     finally:
         await connection.close()
@@ -125,7 +127,9 @@ _CHANCE: Final = (
 )
 _DRAWN_FROM: Final = f"""
 INSERT INTO api_key SELECT (jsonb_populate_record(k, jsonb_build_object('id', k.id || '-' || turn, 'digest',
-  sha256((k.id || turn)::bytea), 'name', tenant || '/' || place + turn * projects))).*
+  sha256((k.id || turn)::bytea), 'name', tenant || '/' || place + turn * projects, 'user_id', CASE turn % 2
+  WHEN 0 THEN 'user-' || tenant || '-' || (place + turn * projects) % {USERS} END, 'service_account_id',
+  CASE turn % 2 WHEN 1 THEN k.service_account_id END))).*
   FROM (SELECT *, split_part(name, '/', 1)::int AS tenant, split_part(name, '/', 2)::int AS place,
     (count(*) OVER (PARTITION BY tenant_id))::int AS projects FROM api_key) AS first
   JOIN api_key AS k USING (id) CROSS JOIN generate_series(1, {KEYS // PROJECTS} - 1) AS turn
@@ -180,6 +184,9 @@ _ROLLUPS: Final = (
     "INSERT INTO usage_hour SELECT started_us - started_us % 3600000000, tenant_id, project_id, api_key_id,"
     " model, endpoint, currency, usage_source, count(*), sum(prompt_tokens), sum(cached_prompt_tokens),"
     " sum(completion_tokens), sum(amount_picos) FROM usage GROUP BY 1, 2, 3, 4, 5, 6, 7, 8 ORDER BY 1",
+    "INSERT INTO project_hour SELECT hour_us, tenant_id, project_id, model, endpoint, sum(calls),"
+    " sum(prompt_tokens), sum(cached_prompt_tokens), sum(completion_tokens) FROM usage_hour"
+    " GROUP BY 1, 2, 3, 4, 5 ORDER BY 1, hashtext(project_id || model)",
     "INSERT INTO usage_day SELECT started_us - started_us % 86400000000, tenant_id, project_id, api_key_id,"
     " model, endpoint, CASE WHEN usage_source = 'unresolved' THEN '' ELSE coalesce(price_version_id, '') END,"
     " count(*), sum(prompt_tokens), sum(cached_prompt_tokens), sum(completion_tokens) FROM usage"
