@@ -36,6 +36,8 @@ class Server(uvicorn.Server):
     def __init__(self, config: uvicorn.Config) -> None:
         """Make it inside the event loop that runs it."""
         super().__init__(config)
+        self.answers = asyncio.Event()
+        """Set once it does."""
         self._told = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
@@ -59,6 +61,7 @@ class Server(uvicorn.Server):
         await super().startup(sockets)
         if not self.should_exit:
             lifeline.say_ready()
+            self.answers.set()
 
 
 async def check_secret(settings: AdminSettings, secret: bytes) -> None:
@@ -77,7 +80,13 @@ async def run(listener: socket.socket, settings: AdminSettings, *, with_worker: 
     server = Server(configuration(settings))
 
     lifeline.on_end_of_supervisor(server.stop)
-    worker = asyncio.create_task(BackgroundWorker(settings).run()) if with_worker else None
+
+    async def work() -> None:
+        """Jobs that no start waits for."""
+        await server.answers.wait()
+        await BackgroundWorker(settings).run()
+
+    worker = asyncio.create_task(work()) if with_worker else None
     try:
         await server.serve(sockets=[listener])
     finally:
