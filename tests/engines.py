@@ -43,7 +43,7 @@ class Engine:
         self.port = port
         self.url = f"{'https' if certificate else 'http'}://127.0.0.1:{port}"
         self.process = process
-        trusted = ssl.create_default_context(cafile=certificate) if certificate else True
+        trusted = ssl.create_default_context(cafile=certificate) if certificate else False
         self.client = httpx.Client(base_url=self.url, timeout=PATIENCE_S, verify=trusted)
 
     def _json(self, method: str, path: str, content: Any = None) -> Any:

@@ -7,8 +7,8 @@ are new each time.
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,8 +36,8 @@ _idle: list[FastAPI] = []
 """Apps that nobody serves just now."""
 
 
-@contextmanager
-def _an_app(settings: AdminSettings) -> Iterator[FastAPI]:
+@asynccontextmanager
+async def an_app(settings: AdminSettings) -> AsyncIterator[FastAPI]:
     """An app that nobody else has meanwhile."""
     app = _idle.pop() if _idle else create_app(settings)
     app.state.settings = settings
@@ -50,7 +50,7 @@ def _an_app(settings: AdminSettings) -> Iterator[FastAPI]:
 async def serve(settings: AdminSettings) -> AsyncIterator[str]:
     """One server of it, by its URL: as many as there are behave as processes of their own would."""
     listener = socket.create_server(("127.0.0.1", 0))
-    with _an_app(settings) as app:
+    async with an_app(settings) as app:
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", lifespan="on"))
         serving = asyncio.create_task(server.serve([listener]))
         try:

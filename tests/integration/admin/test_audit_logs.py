@@ -10,7 +10,6 @@ import openai
 import pytest
 from openai.types.admin.organization import AuditLogListResponse
 
-from admin.app import create_app
 from admin.config import AdminSettings
 from admin.plane_server import configuration
 from ledger import admin_keys, tenancy
@@ -22,6 +21,7 @@ from ledger.roles import Role
 from ledger.settings import pepper
 from tests.integration.admin.asking import filled
 from tests.integration.admin.conftest import Cli
+from tests.integration.admin.control_planes import an_app
 
 SECOND = 1_000_000
 ANN = Actor(
@@ -60,8 +60,7 @@ class Organization:
 @pytest.fixture
 async def past(database_url: str, tmp_path: Path) -> AsyncIterator[Organization]:
     settings = AdminSettings(database_url=database_url, data_dir=tmp_path)
-    app = create_app(settings)
-    async with app.router.lifespan_context(app):
+    async with an_app(settings) as app, app.router.lifespan_context(app):
         database: Database = app.state.plane.database
         async with database.write() as session:
             tenant = await tenancy.create_tenant(session, "Acme", 10 * SECOND)
