@@ -2,7 +2,7 @@
 # PYTHON=/path/to/python chooses the interpreter; ARGS="..." goes to the command that is run.
 
 .DEFAULT_GOAL := help
-.PHONY: help up test check bench bench-peers bench-edges bench-reports profile race outage chaos capture test-vllm clean
+.PHONY: help up test check bench bench-peers bench-edges bench-reports profile race outage chaos fuzz capture test-vllm clean
 
 VENV := .venv
 TESTS_AT_ONCE := 3
@@ -58,6 +58,9 @@ outage: $(VENV)/.dev ## Show an hour without the database at 200 calls a second 
 
 chaos: $(VENV)/.dev ## Break everything under load and count every token, on both databases (twenty minutes)
 	@$(VENV)/bin/python -m chaos $(ARGS)
+
+fuzz: $(VENV)/.dev ## Fuzz the control plane by its own document, as every role, with other cases each time (ten minutes)
+	@$(VENV)/bin/python -m pytest tests/integration/admin/test_schemathesis.py --hypothesis-profile=fuzz $(ARGS)
 
 capture: $(VENV)/.dev ## How much of what a real vLLM generates is in the ledger: 300 streams, 10 kills
 	@$(VENV)/bin/python -m tests.vllm.capture $(ARGS)
