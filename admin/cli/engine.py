@@ -1,5 +1,8 @@
 """`metergate engine`: the engine simulator."""
 
+import os
+import sys
+
 import typer
 
 app = typer.Typer(help="Engines.", no_args_is_help=True)
@@ -16,6 +19,7 @@ def engines() -> None:
 )
 def simulate(context: typer.Context) -> None:
     """Run the engine simulator: a vLLM look-alike. --help lists its options."""
-    from admin.cli.serve import simulate_engine
+    from admin.cli.programs import import_path
 
-    simulate_engine(context.args)
+    command = [sys.executable, "-P", "-m", "proxy.simulator", *context.args]
+    os.execve(command[0], command, {**os.environ, **import_path()})  # noqa: S606 - our own module

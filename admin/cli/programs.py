@@ -3,6 +3,7 @@
 Programs are named by module; none is imported here.
 """
 
+import os
 import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -91,3 +92,12 @@ def free_workers(data_dir: Path, count: int) -> list[int]:
         return is_locked(worker_folder(data_dir, number) / "lock")
 
     return [number + count if is_taken(number) else number for number in range(count)]
+
+
+def import_path() -> dict[str, str]:
+    """What lets a process find the packages beside this one, where metergate runs without being installed."""
+    root = Path(__file__).parents[2]
+    if "site-packages" in root.parts:
+        return {}
+    path = os.environ.get("PYTHONPATH")
+    return {"PYTHONPATH": f"{root}{os.pathsep}{path}" if path else str(root)}

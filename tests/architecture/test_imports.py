@@ -16,6 +16,7 @@ DIRECTIONS = {
 
 # The composition root alone starts both planes; its settings are of both, and the doctor looks at both.
 MAY_IMPORT_PROXY = {
+    "admin.cli.listening",
     "admin.cli.serve",
     "admin.cli.settings",
     "admin.doctor.examination",

@@ -1,0 +1,72 @@
+"""The sockets of a start: bound before anything else starts, so that a taken port is found first, and handed
+to the children by number.
+"""
+
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from admin.config import AdminSettings
+from admin.sockets import listen, url_of
+from proxy.config import ProxySettings
+
+
+@dataclass(frozen=True, slots=True)
+class Listening:
+    """Listening sockets, by what listens there: `proxy`, `metrics`, `admin`, `simulator`."""
+
+    sockets: Mapping[str, socket.socket]
+
+    @classmethod
+    def of(cls, roles: Sequence[str], proxy: ProxySettings, admin: AdminSettings) -> "Listening":
+        """What these roles listen on. Raises AddressUnusable."""
+        wanted: list[tuple[str, str, int, str, str]] = []
+        if "proxy" in roles:
+            wanted += [
+                ("proxy", proxy.host, proxy.port, "the data plane", "--port or METERGATE_PORT"),
+                (
+                    "metrics",
+                    proxy.metrics_host,
+                    proxy.metrics_port,
+                    "the metrics page",
+                    "--metrics-port or METERGATE_METRICS_PORT",
+                ),
+            ]
+            if not proxy.engines:
+                wanted.append(("simulator", "127.0.0.1", 0, "the simulator", "--engine"))
+        if "admin" in roles:
+            choice = "--admin-port or METERGATE_ADMIN_PORT"
+            wanted.append(("admin", admin.admin_host, admin.admin_port, "the control plane", choice))
+        return cls(
+            {
+                name: listen(host, port, purpose=purpose, choose_with=choose_with)
+                for name, host, port, purpose, choose_with in wanted
+            }
+        )
+
+    @property
+    def fds(self) -> dict[str, int]:
+        """As the children get them."""
+        return {name: listener.fileno() for name, listener in self.sockets.items()}
+
+    @property
+    def simulates(self) -> bool:
+        """Whether the simulator is the engine."""
+        return "simulator" in self.sockets
+
+    def url(self, name: str) -> str | None:
+        """Where it is reached; None where this start has no such thing."""
+        return url_of(self.sockets[name]) if name in self.sockets else None
+
+    @property
+    def base_url(self) -> str | None:
+        """What an OpenAI client is pointed at."""
+        url = self.url("proxy")
+        return None if url is None else f"{url}/v1"
+
+    def close(self) -> None:
+        """From here on only the children hold the sockets: who connects once they have stopped accepting is
+        refused, and goes elsewhere, in place of waiting for nobody.
+        """
+        for listener in self.sockets.values():
+            listener.close()
