@@ -72,7 +72,7 @@ clean: ## Remove the virtual environment and caches; never ./data
 # The stamps live in the environment they speak of: remove one and the other goes too.
 $(VENV)/.dev: requirements-dev.lock $(VENV)/.runtime
 	@echo "Installing the development tools into $(VENV) (once)" >&2
-	@$(PIP) --require-hashes -r requirements-dev.lock
+	@$(PIP) --no-compile --require-hashes -r requirements-dev.lock # what is imported is compiled then: a third of it
 	@touch $@
 
 $(VENV)/.runtime: requirements.lock pyproject.toml $(VENV)/bin/python
