@@ -9,11 +9,19 @@ from sqlalchemy import text
 from ledger.database import Database
 from ledger.errors import JournalFault
 from ledger.limits import EACH_USER, LimitKind, LimitWindow
+from proxy import leasing
 from proxy.allowances import Account, Shortage
 from proxy.leasing import LeasesUnknown
 from tests.desks import a_bench, a_limit, forget_holders, remove
 from tests.integration.ledger.balances import balance_of
 from tests.records import NOON_US
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database of a loaded machine is slow, and not away: here that is told by its faults alone."""
+    monkeypatch.setattr(leasing, "PATIENCE_SECONDS", 60)
+    monkeypatch.setattr(leasing, "PROBE_SECONDS", 60)
 
 
 async def take(bench_account: Account, desk_fetch: asyncio.Task[None], amount: int) -> bool:
