@@ -1,6 +1,7 @@
 """`GET /v1/key` through a real worker: what a key is told of itself, and what that costs the database."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from decimal import Decimal
 from typing import Any
@@ -133,9 +134,17 @@ class CountedDatabase(Database):
         return await super().look(work)
 
 
-async def test_polling_costs_one_transaction_a_second(sqlite_url: str) -> None:
-    """Guards against a dashboard with a hundred tabs that keeps the ledger busy."""
+@pytest.fixture
+async def counted(sqlite_url: str) -> AsyncIterator[CountedDatabase]:
+    """Closed whatever becomes of the test: else a later one is blamed for the connection."""
     database = CountedDatabase(sqlite_url)
+    yield database
+    await database.close()
+
+
+async def test_polling_costs_one_transaction_a_second(counted: CountedDatabase) -> None:
+    """Guards against a dashboard with a hundred tabs that keeps the ledger busy."""
+    database = counted
     async with database.write() as session:
         tenant = await tenancy.create_tenant(session, "t", 1)
         project = await tenancy.create_project(session, tenant.id, "p", 1)
@@ -156,4 +165,3 @@ async def test_polling_costs_one_transaction_a_second(sqlite_url: str) -> None:
     assert database.reads == 2
     with pytest.raises(KeyIncorrect):
         await page.body(replace(principal, secret_id=-1))
-    await database.close()
