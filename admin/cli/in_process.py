@@ -22,7 +22,7 @@ from admin.cli.api import NATIVE, ORGANIZATION, Answer, Asked, Streamed
 from admin.cli.quickly import quickly
 from admin.config import AdminSettings
 from admin.requests import Requests
-from ledger.errors import DatabaseFault
+from ledger.errors import DatabaseFault, SecretChanged
 
 MODULES: Final = {
     NATIVE: {
@@ -62,7 +62,8 @@ class InProcess:
         self._plane: Plane | None = None
         self._answering: asyncio.Task[None] | None = None
         errors.install(self._app)
-        self._app.add_exception_handler(DatabaseFault, _raise)
+        for fault in (DatabaseFault, SecretChanged):
+            self._app.add_exception_handler(fault, _raise)
         del self._app.exception_handlers[Exception]  # what nobody foresaw is the command line's to tell
         self._app.add_middleware(Requests)
         self._app.state.settings = settings
