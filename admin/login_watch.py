@@ -55,10 +55,13 @@ class Failures:
 class LoginWatch:
     """Hears of every attempt. Close it before the database."""
 
-    def __init__(self, database: Database, now_us: Callable[[], int]) -> None:
-        """Writes to this ledger; `now_us` is the clock."""
+    def __init__(
+        self, database: Database, now_us: Callable[[], int], write_seconds: float = WRITE_SECONDS
+    ) -> None:
+        """Writes to this ledger, so long after it hears of something; `now_us` is the clock."""
         self._database = database
         self._now_us = now_us
+        self._write_seconds = write_seconds
         self._tally: Tally[Outcome] = Tally()
         self._failures: dict[str, Failures] = {}
         self._told: dict[str, int] = {}
@@ -112,7 +115,7 @@ class LoginWatch:
 
     async def _write_on(self) -> None:
         while (self._tally or self._failures) and not self._closing.is_set():
-            seconds = WRITE_SECONDS if self._tally else WAITING_SECONDS
+            seconds = self._write_seconds if self._tally else WAITING_SECONDS
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), seconds)
             await self._try()

@@ -24,6 +24,8 @@ from ledger.sessions import Origin
 from tests.integration.admin.serving import serving
 from tests.people import MEMORY_MIB, NOON_US, PASSWORD, PEPPER, TERMS, a_tenant, a_user, hashed
 
+BY_HAND = 3600.0
+"""Seconds: nothing is written but when the test says so, however slow the machine is."""
 ANN, BOB = "ann@example.com", "bob@example.com"
 
 
@@ -51,7 +53,7 @@ async def counts(database: Database) -> dict[Outcome, int]:
 async def test_failures_are_told_once_an_hour_and_all_are_counted(database: Database) -> None:
     """Guards against guessing that nobody sees, and against a log that strangers fill."""
     clock = Clock()
-    watch = LoginWatch(database, clock)
+    watch = LoginWatch(database, clock, BY_HAND)
     door = Door(database, PEPPER, Passwords(MEMORY_MIB), TERMS, watch.heard)
     tenants = [(await a_tenant(database, name))[0].id for name in ("A", "B")]
     await a_user(database, ANN, *((one, Role.READER) for one in tenants), credential_hash=await hashed(ANN))
@@ -107,7 +109,7 @@ async def test_what_cannot_be_written_is_written_later(database: Database, datab
     """Guards against counts that an outage swallows, or counts twice."""
     user = await a_user(database, ANN)
     ledger = Away(database_url)
-    watch = LoginWatch(ledger, Clock())
+    watch = LoginWatch(ledger, Clock(), BY_HAND)
     ledger.is_away = True
     for address in ("192.0.2.1", "192.0.2.2"):
         watch.heard(Outcome.FAILED, user.id, Origin(address))
