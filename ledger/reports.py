@@ -6,9 +6,10 @@ hours (UTC).
 """
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, Select, String, select, tuple_
+from sqlalchemy import ColumnElement, FromClause, Row, Select, String, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
@@ -18,17 +19,19 @@ from ledger.errors import Refused
 from ledger.partitions import made_between
 from ledger.periods import DAY_US, HOUR_US
 from ledger.tables import Table
-from ledger.totals import Grouping, UsageFilter, UsageTotal
+from ledger.totals import Grouping, KeyLabel, UsageFilter, UsageTotal
 
 __all__ = ["Grouping", "UsageFilter", "UsageLine", "UsageTotal", "daily", "usage_rows", "usage_totals"]
 
 PAGE_ROWS = 1000
 
-# One call as the table `usage` has it: attributes are its columns' names.
+# One call as the table `usage` has it: attributes are its columns' names; and `api_key_name`, `api_key_tags`.
 UsageLine = Row[Any]
 
 _ROWS = Table.metadata.tables["usage"]
 _HOURS = Table.metadata.tables["usage_hour"]
+_KEYS = Table.metadata.tables["api_key"]
+_KEY_LABEL = (_KEYS.c.name.label("api_key_name"), _KEYS.c.tags.label("api_key_tags"))
 _SPLIT = 10**9  # a high part stays under 2**34: four billion rows can be added before a sum of them fails
 
 
@@ -43,18 +46,24 @@ async def usage_totals(
 
 
 async def daily(session: AsyncSession, wanted: UsageFilter, by: Sequence[Grouping] = ()) -> list[UsageTotal]:
-    """As usage_totals, for each UTC day, the oldest first."""
+    """As usage_totals, for each UTC day, the oldest first; with what keys are called, where it is by key."""
     day = (_HOURS.c.hour_us - _HOURS.c.hour_us % DAY_US).label("day_us")
-    return [_total(row, row.day_us, by) for row in await session.execute(_sums(wanted, day, by))]
+    totals = [_total(row, row.day_us, by) for row in await session.execute(_sums(wanted, day, by))]
+    if "api_key_id" not in by:
+        return totals
+    place = by.index("api_key_id")
+    labels = await _labels(session, sorted({total.group[place] for total in totals}))
+    return [replace(total, key=labels.get(total.group[place])) for total in totals]
 
 
 async def usage_rows(
     session: AsyncSession, wanted: UsageFilter, page_rows: int = PAGE_ROWS
 ) -> AsyncIterator[UsageLine]:
-    """Every row that matches, by its start and then its id; read in pages, each after the last of the one
-    before.
+    """Every row that matches, by its start and then its id, with what its key is called now; read in pages,
+    each after the last of the one before.
     """
-    query = _filtered(select(_ROWS), wanted, _ROWS.c.started_us)
+    query = _filtered(select(_ROWS, *_KEY_LABEL), _ROWS, wanted, _ROWS.c.started_us)
+    query = query.outerjoin(_KEYS, _KEYS.c.id == _ROWS.c.api_key_id)
     if session.get_bind().dialect.name == "postgresql":
         query = query.where(*made_between(_ROWS.c.request_id, wanted.from_us, wanted.until_us))
     query = query.order_by(_ROWS.c.started_us, _ROWS.c.request_id).limit(page_rows)
@@ -114,11 +123,12 @@ def _sums(wanted: UsageFilter, day: ColumnElement[int] | None, by: Sequence[Grou
     keys.append(_HOURS.c.currency)
     sums = [ExactSum(_HOURS.c[name]).label(name) for name in _SUMMED]
     query = select(*keys, *sums).group_by(*keys).order_by(*keys)
-    return _filtered(query, wanted, _HOURS.c.hour_us)
+    return _filtered(query, _HOURS, wanted, _HOURS.c.hour_us)
 
 
-def _filtered(query: Select[Any], wanted: UsageFilter, time: ColumnElement[int]) -> Select[Any]:
-    columns = query.get_final_froms()[0].c
+def _filtered(
+    query: Select[Any], table: FromClause, wanted: UsageFilter, time: ColumnElement[int]
+) -> Select[Any]:
     if wanted.from_us is not None:
         query = query.where(time >= wanted.from_us)
     if wanted.until_us is not None:
@@ -126,8 +136,18 @@ def _filtered(query: Select[Any], wanted: UsageFilter, time: ColumnElement[int])
     for name in ("tenant_id", "project_id", "api_key_id", "model"):
         value = getattr(wanted, name)
         if value is not None:
-            query = query.where(columns[name] == value)
+            query = query.where(table.c[name] == value)
     return query
+
+
+async def _labels(session: AsyncSession, key_ids: Sequence[str]) -> dict[str, KeyLabel]:
+    found = {}
+    for begin in range(0, len(key_ids), PAGE_ROWS):
+        some = _KEYS.c.id.in_(key_ids[begin : begin + PAGE_ROWS])
+        query = select(_KEYS.c.id, *_KEY_LABEL).where(some)
+        for row in await session.execute(query):
+            found[row.id] = KeyLabel(row.api_key_name, row.api_key_tags)
+    return found
 
 
 def _total(row: UsageLine, day_us: int | None, by: Sequence[Grouping]) -> UsageTotal:

@@ -6,6 +6,8 @@ Pure. ledger/reports.py reads them from the tables.
 from dataclasses import dataclass
 from typing import Literal
 
+from ledger.tags import Tags
+
 Grouping = Literal["tenant_id", "project_id", "api_key_id", "model", "endpoint", "usage_source"]
 
 
@@ -35,3 +37,13 @@ class UsageTotal:
     amount_picos: int
     group: tuple[str, ...] = ()
     day_us: int | None = None
+    key: "KeyLabel | None" = None
+    """Of the key, where days are grouped by it."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyLabel:
+    """What people call a key now, and its tags."""
+
+    name: str
+    tags: Tags | None

@@ -1,6 +1,7 @@
 """What an export's columns are, and their cells. Pure.
 
-The columns are a contract with users' scripts: new ones are added at the end, none is moved or renamed.
+The columns are a contract with users' scripts: new ones are added at the end, none is moved or renamed. The
+name and the tags of a key are those of now; all else of a row never changes.
 """
 
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from typing import Any
 
 from ledger.money import format_picos
 from ledger.periods import iso
+from ledger.tags import Tags
 from ledger.totals import Grouping, UsageTotal
 
 Cell = str | int | bool | None
@@ -34,6 +36,8 @@ ROW_COLUMNS: dict[str, Callable[[Any], Cell]] = {
     "ended_at": lambda row: iso(row.ended_us),
     "ending": lambda row: str(row.ending),
     "amount": lambda row: format_picos(row.amount_picos),
+    "api_key_name": lambda row: None if row.api_key_name is None else str(row.api_key_name),
+    "api_key_tags": lambda row: _tags(row.api_key_tags),
 }
 
 DAILY_GROUPING: tuple[Grouping, ...] = (
@@ -54,6 +58,8 @@ DAILY_COLUMNS = (
     "amount_picos",
     "currency",
     "amount",
+    "api_key_name",
+    "api_key_tags",
 )
 
 
@@ -75,7 +81,14 @@ def day_cells(total: UsageTotal) -> dict[str, Cell]:
         "amount_picos": total.amount_picos,
         "currency": total.currency,
         "amount": format_picos(total.amount_picos),
+        "api_key_name": None if total.key is None else total.key.name,
+        "api_key_tags": None if total.key is None else _tags(total.key.tags),
     }
+
+
+def _tags(tags: Tags | None) -> str | None:
+    """As one cell: a JSON object, since values may hold whatever separates."""
+    return None if tags is None else tags.to_json()
 
 
 def csv_cell(cell: Cell) -> str | int:

@@ -5,16 +5,19 @@ from collections import Counter
 import pytest
 from sqlalchemy import text
 
-from ledger import prices, reports
+from ledger import prices, reports, tenancy
 from ledger.database import Database
 from ledger.errors import Refused
 from ledger.ids import id_at
+from ledger.key_settings import change_api_key
 from ledger.money import Rates
 from ledger.periods import DAY_US, HOUR_US, month_span
 from ledger.posting import post
 from ledger.record import CallRecord
 from ledger.reports import UsageFilter, daily, usage_rows, usage_totals
+from ledger.tags import Tags
 from ledger.terms import Terms
+from tests.people import PEPPER
 from tests.records import NOON_US, a_record
 
 
@@ -80,6 +83,30 @@ async def test_totals_days_and_rows_tell_the_same(database: Database) -> None:
     assert {total.group for total in totals} == {(t, m) for t in ("org-0", "org-1") for m in ("tiny", "free")}
     assert sum(total.amount_picos for total in totals) == sum(amounts.values())
     assert sum(total.calls for total in totals) == 250
+
+
+async def test_rows_and_days_say_what_their_keys_are_called(database: Database) -> None:
+    """Guards against a call that is left out because its key is not there, and one that is told twice."""
+    async with database.write() as session:
+        tenant = await tenancy.create_tenant(session, "T", 1)
+        project = await tenancy.create_project(session, tenant.id, "P", 1)
+        tags = Tags.of({"team": "search"})
+        key, _ = await tenancy.create_api_key(session, PEPPER, project.id, "Was", 1, tags=tags)
+        bare, _ = await tenancy.create_api_key(session, PEPPER, project.id, "Bare", 1)
+    ids = (key.id, bare.id, "key_of_another_ledger")
+    records = [a_record(api_key_id=ids[number % 3]) for number in range(6)]
+    async with database.write() as session:
+        await post(await session.connection(), records, Terms(), NOON_US)
+        await change_api_key(session, key.id, {"name": "Is"}, 2)
+    labels = {key.id: ("Is", tags), bare.id: ("Bare", None), ids[2]: (None, None)}
+    async with database.read() as session:
+        rows = [row async for row in usage_rows(session, UsageFilter(), 4)]
+        days = await daily(session, UsageFilter(), ["model", "api_key_id"])
+        assert [day.key for day in await daily(session, UsageFilter(), ["model"])] == [None]
+    assert len(rows) == 6
+    assert all((row.api_key_name, row.api_key_tags) == labels[row.api_key_id] for row in rows)
+    told = {day.group[1]: (day.key.name, day.key.tags) if day.key else (None, None) for day in days}
+    assert told == labels
 
 
 async def test_nothing_gives_no_totals(database: Database) -> None:

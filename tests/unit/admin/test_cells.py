@@ -1,8 +1,13 @@
 """The cells of an export."""
 
+import json
+from dataclasses import replace
+
 import pytest
 
-from admin.exports.cells import ROW_COLUMNS, Cell, csv_cell
+from admin.exports.cells import DAILY_COLUMNS, DAILY_GROUPING, ROW_COLUMNS, Cell, csv_cell, day_cells
+from ledger.tags import Tags
+from ledger.totals import KeyLabel, UsageTotal
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t", "\r", "\n"])
@@ -25,3 +30,20 @@ def test_the_contracts_columns_come_first_in_their_order() -> None:
         "streamed", "status", "usage_source", "prompt_tokens", "cached_prompt_tokens", "completion_tokens",
         "amount_picos", "currency", "price_version_id",
     ]  # fmt: skip
+    assert list(ROW_COLUMNS)[17:] == ["ended_at", "ending", "amount", "api_key_name", "api_key_tags"]
+    assert DAILY_COLUMNS[-3:] == ("amount", "api_key_name", "api_key_tags")
+
+
+def test_tags_are_one_object_in_one_cell() -> None:
+    """Guards against a value that looks like the next tag, and against a formula in a tag."""
+    total = UsageTotal(
+        "USD", 1, 1, 0, 1, 0, ("",) * len(DAILY_GROUPING), 0,
+        KeyLabel("=A1", Tags.of({"team": "search; stage=prod", "cost centre": "=1+1"})),
+    )  # fmt: skip
+    cells = day_cells(total)
+    assert tuple(cells) == DAILY_COLUMNS
+    written = csv_cell(cells["api_key_tags"])
+    assert json.loads(str(written)) == {"cost centre": "=1+1", "team": "search; stage=prod"}
+    assert csv_cell(cells["api_key_name"]) == "'=A1"
+    plain = day_cells(replace(total, key=None))
+    assert (plain["api_key_name"], plain["api_key_tags"]) == (None, None)
