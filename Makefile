@@ -44,7 +44,7 @@ bench-peers: $(VENV)/.dev ## Install the peers that can be had here, for make be
 bench-edges: $(VENV)/.dev ## The figures outside that table: streams, posting, prompts, keys, workers, floors (half an hour)
 	@$(VENV)/bin/python -m bench.edges $(ARGS)
 
-bench-reports: $(VENV)/.dev ## Usage and costs over ten million calls: every grouping, and whether all tie (half an hour)
+bench-reports: $(VENV)/.dev ## Usage and costs over ten million calls: every grouping, and whether all tie (twenty minutes)
 	@$(VENV)/bin/python -m bench.reports $(ARGS)
 
 profile: $(VENV)/.dev ## Where the time goes: a table and a flame graph of one phase

@@ -1,6 +1,6 @@
 """Reports over ten million calls: what usage and costs take, and whether all of them tie.
 
-    python -m bench.reports                  ten million calls, every grouping (a quarter of an hour)
+    python -m bench.reports                  ten million calls, every grouping (twenty minutes)
     python -m bench.reports --calls 200000   a quick look
 
 Rules: the book is made inside a new PostgreSQL, the same calls at each run, its rollups out of its rows;
