@@ -1,19 +1,19 @@
-"""Pages of a list: where one begins, and whether there is more behind it.
+"""Pages of a list of OpenAI's API: their places are ids of objects.
 
-A list is in the order of creation, the id telling apart what was made at one instant. A page begins after (or
-ends before) the object of an id, found by the index and never by counting, so that what is made or deleted
-meanwhile moves nothing. That object may be deleted by now: who deletes what a list shows, page by page, still
-sees all of it.
+A list is in the order of creation, the id telling apart what was made at one instant, and is walked as every
+list is (ledger/places.py). A page begins after (or ends before) the object of an id. That object may be
+deleted by now: who deletes what a list shows, page by page, still sees all of it.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Self, TypeVar
 
-from sqlalchemy import ColumnElement, select, tuple_
+from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from ledger.errors import Refused
+from ledger.places import Order
 
 R = TypeVar("R")
 
@@ -53,31 +53,23 @@ async def read_page(
     Raises Refused for an `after` or `before` that is not in `scope`.
     """
     columns: Any = table
-    key = tuple_(columns.created_us, columns.id)
+    order: Order[R] = Order((columns.created_us, columns.id), (int, str), _values)
+    after = None if wish.after is None else await _place(session, table, wish.after, scope, "after")
+    before = None if wish.before is None else await _place(session, table, wish.before, scope, "before")
     query = select(table).where(*scope, *shown)
-    if wish.after is not None:
-        at = await _place(session, table, wish.after, scope, "after")
-        query = query.where(key < at if wish.newest_first else key > at)
-    if wish.before is not None:
-        at = await _place(session, table, wish.before, scope, "before")
-        query = query.where(key > at if wish.newest_first else key < at)
-    backwards = wish.before is not None and wish.after is None
-    if wish.newest_first != backwards:
-        query = query.order_by(columns.created_us.desc(), columns.id.desc())
-    else:
-        query = query.order_by(columns.created_us, columns.id)
-    page = Page.of((await session.execute(query.limit(wish.limit + 1))).scalars().all(), wish.limit)
-    if backwards:
-        page.rows.reverse()
-    return page
+    return Page(*await order.walk(session, query, wish.limit, after, before, is_reversed=wish.newest_first))
+
+
+def _values(row: Any) -> tuple[int, str]:
+    return row.created_us, row.id
 
 
 async def _place(
     session: AsyncSession, table: type[Any], subject_id: str, scope: Sequence[ColumnElement[bool]], param: str
-) -> Any:
+) -> tuple[int, str]:
     """Where an object is in the list."""
     query = select(table.created_us, table.id).where(table.id == subject_id, *scope)
     found = (await session.execute(query)).one_or_none()
     if found is None:
         raise Refused(f"the list has no object with the id {subject_id[:200]!r}", param=param)
-    return tuple_(*found)
+    return found[0], found[1]

@@ -2,7 +2,8 @@
 
 A place is the values that the list is ordered by, the last of them an id: it stays where it is whatever is
 made or removed meanwhile, and finding it costs the same on the first page and on the last. What was there
-all the time comes once; what is made meanwhile comes or not. Places are given to clients as opaque text.
+all the time comes once; what is made meanwhile comes or not. Native lists give places to clients as opaque
+text; those of OpenAI's API name them by ids (ledger/keyset.py), and walk by the same `Order`.
 """
 
 import base64
@@ -54,15 +55,38 @@ class Order(Generic[T]):
 
     async def page(self, session: "AsyncSession", query: Any, cut: Cut) -> Page[T]:
         """The page of what a Select without an order finds. Raises Refused for a place that is none."""
-        if cut.after is not None:
-            query = query.where(tuple_(*self.columns) > tuple_(*read_place(cut.after, self.kinds)))
-        query = query.order_by(*self.columns).limit(cut.limit + 1)
-        found = await session.execute(query)
-        rows: list[Any] = [*(found.scalars() if len(query.column_descriptions) == 1 else found)]
-        if len(rows) <= cut.limit:
-            return Page(rows, None)
-        rows = rows[: cut.limit]
-        return Page(rows, write_place(self.values(rows[-1])))
+        after = None if cut.after is None else read_place(cut.after, self.kinds)
+        rows, goes_on = await self.walk(session, query, cut.limit, after)
+        return Page(rows, write_place(self.values(rows[-1])) if goes_on else None)
+
+    async def walk(
+        self,
+        session: "AsyncSession",
+        query: Any,
+        limit: int,
+        after: Sequence[Value] | None = None,
+        before: Sequence[Value] | None = None,
+        *,
+        is_reversed: bool = False,
+    ) -> tuple[list[T], bool]:
+        """At most `limit` rows behind a place, before one, or between two, and whether there are more: behind
+        them, or before them where only `before` is given. `is_reversed`: the last one first.
+        """
+        key = tuple_(*self.columns)
+        if after is not None:
+            query = query.where(key < tuple_(*after) if is_reversed else key > tuple_(*after))
+        if before is not None:
+            query = query.where(key > tuple_(*before) if is_reversed else key < tuple_(*before))
+        is_backwards = before is not None and after is None  # those next to `before`, then
+        falls = is_reversed != is_backwards
+        query = query.order_by(*(column.desc() if falls else column for column in self.columns))
+        found = await session.execute(query.limit(limit + 1))
+        rows: list[T] = [*(found.scalars() if len(query.column_descriptions) == 1 else found)]
+        goes_on = len(rows) > limit
+        rows = rows[:limit]
+        if is_backwards:
+            rows.reverse()
+        return rows, goes_on
 
 
 def write_place(values: Sequence[Value]) -> str:
