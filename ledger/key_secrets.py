@@ -26,7 +26,6 @@ from ledger.errors import NotFound, Refused
 from ledger.states import KeyState, ProjectState
 from ledger.tables.tenancy import ApiKey, ApiKeySecret, Project
 
-GRACE_US_DEFAULT: Final = 24 * 3_600_000_000
 GRACE_US_MAX: Final = 90 * 24 * 3_600_000_000
 """A quarter, the usual time between rotations: what needs longer is a second key."""
 

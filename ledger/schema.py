@@ -15,7 +15,6 @@ from ledger.errors import SchemaAhead, SchemaBehind
 if TYPE_CHECKING:
     from sqlalchemy import Connection as SyncConnection
 
-VERSION_TABLE = "alembic_version"
 _IS_THERE = {
     "sqlite": "SELECT count(*) FROM sqlite_master WHERE name = 'alembic_version'",
     "postgresql": "SELECT count(to_regclass('alembic_version'))",

@@ -181,7 +181,7 @@ def of_vitals(read: vitals.Vitals, now_us: int) -> list[Finding]:
         found.append(ok(Check.UNRESOLVED, "every call of the last day has its count"))
     if read.silent_holders:
         told = f"{read.silent_holders} workers have leases and were not heard of for long"
-        do = "start a metergate of this ledger: its background worker and workers take them back"
+        do = "a worker that wants of the same limits takes them back: does a metergate of this ledger run?"
         found.append(note(Check.LEASES, told, do))
     else:
         found.append(ok(Check.LEASES, "whoever has leases was heard of"))
