@@ -22,12 +22,14 @@ def upgrade(request: Request) -> None:
     does nothing where all is there already.
     """
     import asyncio
+    import os
 
     from admin.cli.command import now_us
     from ledger.database import Database
     from ledger.partitions import ensure_partitions
 
     settings = request.settings()
+    os.umask(0o077)  # an embedded ledger that is made here is for nobody else to read
 
     async def run() -> tuple[str, str | None]:
         database = Database(settings.database_url)

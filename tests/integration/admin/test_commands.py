@@ -4,6 +4,7 @@ import asyncio
 import csv
 import io
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -149,6 +150,17 @@ def test_a_folder_without_a_ledger_says_how_to_get_one(cli: Cli, tmp_path: Path)
     assert done.returncode == 1
     assert "metergate db upgrade" in done.stderr
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_a_ledger_that_is_made_by_hand_is_nobody_elses_to_read(cli: Cli, tmp_path: Path) -> None:
+    """Guards against a ledger that every user of the machine can read, for want of a server that made it."""
+    before = os.umask(0o022)
+    try:
+        assert cli.run("db", "upgrade", "--data-dir", "made").returncode == 0
+    finally:
+        os.umask(before)
+    assert (tmp_path / "made" / "metergate.db").stat().st_mode & 0o077 == 0
+    assert (tmp_path / "made").stat().st_mode & 0o077 == 0
 
 
 async def _post_two_calls(url: str) -> None:
