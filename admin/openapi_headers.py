@@ -100,7 +100,9 @@ def _operations(document: Document) -> Iterator[tuple[str, str, Document]]:
 
 
 def _is_single(document: Document, response: Document) -> bool:
-    schema = response.get("content", {}).get("application/json", {}).get("schema", {})
+    if "application/json" not in response.get("content", {}):
+        return False
+    schema = response["content"]["application/json"].get("schema", {})
     name = schema.get("$ref", "").rpartition("/")[2]
     schema = document["components"]["schemas"].get(name, schema)
     return "data" not in schema.get("properties", {})

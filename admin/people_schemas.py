@@ -1,16 +1,13 @@
 """Users and invites as JSON, told by the control plane and the CLI: rules as in admin/schemas.py."""
 
 from collections.abc import Iterable
-from typing import Annotated, Any, Self
-
-from pydantic import Field
+from typing import Self
 
 from admin.schemas import Instant, Resource
 from admin.times import format_instant
-from ledger.project_roles import ProjectRole
 from ledger.roles import Role
 from ledger.states import UserState
-from ledger.tables.people import Invite, Membership, User
+from ledger.tables.people import Membership, User
 
 
 class UserRole(Resource):
@@ -44,40 +41,4 @@ class UserRecord(Resource):
             created_at=format_instant(user.created_us),
             last_login_at=None if user.last_login_us is None else format_instant(user.last_login_us),
             memberships=[UserRole(tenant_id=one.tenant_id, role=one.role) for one in memberships],
-        )
-
-    def shown(self) -> dict[str, Any]:
-        """As the command line prints it."""
-        return self.model_dump(mode="json")
-
-
-class InviteProjectRole(Resource):
-    """A project that an invite opens."""
-
-    id: str
-    role: ProjectRole
-
-
-class NewInviteRecord(Resource):
-    """An invite just made: `token` is shown this once and kept nowhere."""
-
-    id: str
-    tenant_id: str
-    email: str
-    role: Role
-    projects: list[InviteProjectRole]
-    expires_at: Instant
-    token: Annotated[str, Field(description="What it is accepted with, at /admin/v1/invites/accept")]
-
-    @classmethod
-    def made(cls, invite: Invite, token: str) -> Self:
-        """The view of a row and its token."""
-        return cls(
-            id=invite.id,
-            tenant_id=invite.tenant_id,
-            email=invite.email,
-            role=invite.role,
-            projects=[InviteProjectRole(id=one, role=role) for one, role in invite.projects.grants],
-            expires_at=format_instant(invite.expires_us),
-            token=token,
         )

@@ -18,6 +18,8 @@ from ledger.tables.audit import AuditEvent
 from ledger.tables.base import Table
 from ledger.tables.tenancy import Project
 
+ID_PREFIX: Final = "audit_log-"
+
 # One event as the table `audit_event` has it: attributes are its columns' names.
 Event = Row[Any]
 
@@ -84,11 +86,12 @@ async def page(
 
 
 async def page_newest(session: AsyncSession, wanted: AuditFilter, cut: Cut) -> Page[Event]:
-    """The newest events, or those behind a place. Raises Refused for a place that is none."""
+    """The newest events, or those behind a place or the event with an id. Raises Refused for a place that is
+    none, NotFound for an id that does not match what is wanted.
+    """
     query = _matching(wanted)
     if cut.after is not None:
-        (position,) = read_place(cut.after, (int,))
-        query = query.where(_EVENTS.c.position < position)
+        query = query.where(_EVENTS.c.position < await _position(session, wanted, cut.after))
     query = query.order_by(_EVENTS.c.position.desc()).limit(cut.limit + 1)
     found = list((await session.execute(query)).all())
     events = found[: cut.limit]
@@ -100,6 +103,16 @@ async def project_names(session: AsyncSession, events: Sequence[Event]) -> dict[
     ids = {event.project_id for event in events if event.project_id is not None}
     query = select(_PROJECTS.c.id, _PROJECTS.c.name).where(_PROJECTS.c.id.in_(ids))
     return {row.id: row.name for row in await session.execute(query)} if ids else {}
+
+
+async def _position(session: AsyncSession, wanted: AuditFilter, after: str) -> int:
+    if not after.startswith(ID_PREFIX):
+        (position,) = read_place(after, (int,))
+        return int(position)
+    at = (await session.execute(_matching(wanted).where(_EVENTS.c.id == after))).first()
+    if at is None:
+        raise NotFound("audit log", after)
+    return int(at.position)
 
 
 def _matching(wanted: AuditFilter) -> Select[Any]:

@@ -21,7 +21,16 @@ from ledger.periods import DAY_US, HOUR_US
 from ledger.tables import Table
 from ledger.totals import Grouping, KeyLabel, UsageFilter, UsageTotal
 
-__all__ = ["Grouping", "UsageFilter", "UsageLine", "UsageTotal", "daily", "usage_rows", "usage_totals"]
+__all__ = [
+    "Grouping",
+    "UsageFilter",
+    "UsageLine",
+    "UsageTotal",
+    "daily",
+    "usage_page",
+    "usage_rows",
+    "usage_totals",
+]
 
 PAGE_ROWS = 1000
 
@@ -62,22 +71,30 @@ async def usage_rows(
     """Every row that matches, by its start and then its id, with what its key is called now; read in pages,
     each after the last of the one before.
     """
-    query = _filtered(select(_ROWS, *_KEY_LABEL), _ROWS, wanted, _ROWS.c.started_us)
-    query = query.outerjoin(_KEYS, _KEYS.c.id == _ROWS.c.api_key_id)
-    if session.get_bind().dialect.name == "postgresql":
-        query = query.where(*made_between(_ROWS.c.request_id, wanted.from_us, wanted.until_us))
-    query = query.order_by(_ROWS.c.started_us, _ROWS.c.request_id).limit(page_rows)
-    page = query
+    last: UsageLine | None = None
     while True:
-        rows = (await session.execute(page)).all()
+        rows = await usage_page(session, wanted, last, page_rows)
         for row in rows:
             yield row
         if len(rows) < page_rows:
             return
         last = rows[-1]
-        page = query.where(
-            tuple_(_ROWS.c.started_us, _ROWS.c.request_id) > tuple_(last.started_us, last.request_id)
-        )
+
+
+async def usage_page(
+    session: AsyncSession, wanted: UsageFilter, after: UsageLine | None = None, page_rows: int = PAGE_ROWS
+) -> Sequence[UsageLine]:
+    """So many rows at the most, behind that one: for who keeps no session open meanwhile."""
+    query = _filtered(select(_ROWS, *_KEY_LABEL), _ROWS, wanted, _ROWS.c.started_us)
+    query = query.outerjoin(_KEYS, _KEYS.c.id == _ROWS.c.api_key_id)
+    if session.get_bind().dialect.name == "postgresql":
+        query = query.where(*made_between(_ROWS.c.request_id, wanted.from_us, wanted.until_us))
+    if after is not None:
+        place = tuple_(_ROWS.c.started_us, _ROWS.c.request_id)
+        query = query.where(place > tuple_(after.started_us, after.request_id))
+    query = query.order_by(_ROWS.c.started_us, _ROWS.c.request_id).limit(page_rows)
+    rows: Sequence[UsageLine] = (await session.execute(query)).all()
+    return rows
 
 
 class ExactSum(FunctionElement[int]):

@@ -64,7 +64,7 @@ def amount_of(picos: int, currency: str) -> int:
 async def _find(session: AsyncSession, scope: LimitScope) -> Limit:
     limit = await limit_settings.find_limit(session, scope, LimitKind.SPEND, LimitWindow.MONTH)
     if limit is None:
-        raise NotFound("spend limit of", scope.project_id or scope.tenant_id or "")
+        raise NotFound("spend limit", scope.project_id or scope.tenant_id or "")
     return limit
 
 

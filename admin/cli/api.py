@@ -69,6 +69,9 @@ class Server(Protocol):
     def advice(self, status: int, code: str | None) -> str:
         """What to do about a refusal, where the message does not say it."""
 
+    def wait_posted(self) -> None:
+        """Waits until what is settled now is posted, where that can be known. Raises LedgerError."""
+
     def close(self) -> None:
         """Lets go of what it took."""
 
@@ -143,6 +146,7 @@ class Api:
         try:
             error = json.loads(answer.body)["error"]
             message, code = " ".join(str(error["message"]).split()), error["code"]
+            message = message.replace("in the header OpenAI-Organization", "with --tenant")
         except (ValueError, KeyError, TypeError):
             message, code = f"HTTP {answer.status}", None
         if answer.status >= 500:

@@ -4,13 +4,13 @@ from typing import Annotated
 
 import typer
 
-from admin.cli.command import Request, common, now_us
+from admin.cli.command import Request, resource
 
 app = typer.Typer(help="The audit log: who changed what, and when.", no_args_is_help=True)
 
 
 @app.command("list")
-@common
+@resource
 def list_(
     request: Request,
     tenant: Annotated[
@@ -52,21 +52,17 @@ def list_(
     ] = None,
 ) -> None:
     """List what was changed, the newest first: by whom, when, and from where."""
-    from admin.audit_schemas import AuditView
-    from admin.times import parse_since
-    from ledger.audit_pages import AuditFilter, page
-
-    wanted = AuditFilter(
+    events = request.api.every(
+        "audit_events",
+        most=limit,
         tenant_id=tenant,
-        from_us=None if since is None else parse_since(since, now_us()),
-        project_ids=[project] if project else (),
-        events=event or (),
-        actor_ids=[actor] if actor else (),
-        subject_ids=[subject] if subject else (),
+        project_id=project,
+        event=event,
+        actor_id=actor,
+        subject_id=subject,
+        since=since,
+        after=after,
     )
-    found = request.read(lambda session: page(session, wanted, limit, after=after))
     request.show_all(
-        [AuditView.of(row).model_dump(mode="json") for row in found.events],
-        ("at", "event", "subject_id", "actor_name", "address", "after"),
-        none="nothing was changed",
+        events, ("at", "event", "subject_id", "actor_name", "address", "after"), none="nothing was changed"
     )

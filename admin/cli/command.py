@@ -10,21 +10,17 @@ import inspect
 import json
 import sys
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncSession
-
     from admin.cli.api import Api
-    from ledger.actors import Actor
     from ledger.settings import LedgerSettings
 
-T = TypeVar("T")
 Document = Mapping[str, Any]
 
 DataDir = Annotated[
@@ -99,25 +95,6 @@ class Request:
         """Lets go of what it took."""
         if self._api is not None:
             self._api.server.close()
-
-    def read(self, work: "Callable[[AsyncSession], Awaitable[T]]") -> T:
-        """Runs `work` on a snapshot of the ledger. Raises LedgerError."""
-        from admin.cli.reach import read
-
-        return read(self.settings(), work)
-
-    def write(self, work: "Callable[[AsyncSession, LedgerSettings, int], Awaitable[T]]") -> T:
-        """Runs `work` with the settings and the time, in one transaction. Raises LedgerError."""
-        from admin.cli.reach import write
-
-        return write(self.settings(), work)
-
-    @property
-    def actor(self) -> "Actor":
-        """Who changes something with this command, where it works on the database."""
-        from admin.cli.acting import command_line
-
-        return command_line()
 
     def show(self, document: Document, *, note: str = "") -> None:
         """Prints one thing: as JSON, or a line for each field; `note` is for people only."""

@@ -1,16 +1,11 @@
 """`metergate db`: the ledger's schema."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from admin.cli.command import Fault, Request, common
-
-if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncSession
-
-    from ledger.settings import LedgerSettings
 
 app = typer.Typer(help="The ledger's database schema.", no_args_is_help=True)
 
@@ -78,15 +73,22 @@ def backup(
 @common
 def adopt_secret(request: Request) -> None:
     """Go on with the secret key of now: every key made with another one is given up for good."""
+    from admin.cli.acting import command_line
+    from admin.cli.command import now_us
+    from admin.cli.reach import with_database
     from ledger import audit, secret_check
     from ledger.audit import Subject
     from ledger.audit_events import Event
+    from ledger.database import Database
     from ledger.settings import pepper
 
-    async def take(session: "AsyncSession", settings: "LedgerSettings", now_us: int) -> None:
-        await secret_check.adopt(await session.connection(), pepper(settings), now_us)
-        subject = Subject("secret_key")
-        await audit.record(session, request.actor, Event.SECRET_ADOPTED, subject, None, {}, now_us)
+    settings, now = request.settings(), now_us()
 
-    request.write(take)
+    async def take(database: Database) -> None:
+        async with database.write() as session:
+            await secret_check.adopt(await session.connection(), pepper(settings), now)
+            subject = Subject("secret_key")
+            await audit.record(session, command_line(), Event.SECRET_ADOPTED, subject, None, {}, now)
+
+    with_database(settings, take)
     request.show({"state": "adopted"}, note="Restart every metergate of this ledger, and make new keys.")

@@ -13,6 +13,7 @@ from typing import Any, Final, NoReturn, TypeVar
 from urllib.parse import urlencode
 
 from fastapi import FastAPI, Request
+from starlette.routing import Mount, Router
 from starlette.types import Message, Scope
 
 from admin import errors
@@ -27,6 +28,7 @@ from ledger.errors import DatabaseFault, SecretChanged
 MODULES: Final = {
     NATIVE: {
         "admin_keys": "admin_keys",
+        "audit_events": "audit_events",
         "backends": "backends",
         "keys": "keys",
         "limits": "limits",
@@ -36,12 +38,14 @@ MODULES: Final = {
         "settings": "settings",
         "tenants": "tenants",
         "usage": "usage",
+        "users": "users",
     },
     ORGANIZATION: {
-        "audit_logs": "audit_logs",
+        "invites": "organization_invites",
         "service_accounts": "service_accounts",
         "spend_alerts": "spend_alerts",
         "spend_limit": "spend_limits",
+        "users": "organization_users",
     },
 }
 """Which module of admin.api has the routes of a thing, by its name in paths."""
@@ -61,6 +65,8 @@ class InProcess:
         self._modules: set[str] = set()
         self._plane: Plane | None = None
         self._answering: asyncio.Task[None] | None = None
+        self._roots = {root: Router() for root in MODULES}
+        self._app.router.routes.extend(Mount(root, app=router) for root, router in self._roots.items())
         errors.install(self._app)
         for fault in (DatabaseFault, SecretChanged):
             self._app.add_exception_handler(fault, _raise)
@@ -118,8 +124,13 @@ class InProcess:
             await asyncio.Event().wait()  # nobody goes away
             raise AssertionError
 
+        taken = asyncio.Event()
+
         async def send(message: Message) -> None:
+            """Until it is taken: where nobody reads on, the route stands here, and in no session."""
+            taken.clear()
             said.put_nowait(message)
+            await taken.wait()
 
         async def answer() -> None:
             try:
@@ -130,6 +141,7 @@ class InProcess:
         self._answering = asyncio.create_task(answer())
         while (message := await said.get()) is not None:
             yield message
+            taken.set()
         await self._answering
 
     async def _opened(self) -> Plane:
@@ -156,7 +168,8 @@ class InProcess:
         (*_, module) = (named[word] for word in asked.words[::2] if word in named)
         if module not in self._modules:
             self._modules.add(module)
-            self._app.include_router(import_module(f"admin.api.{module}").router, prefix=asked.root)
+            routes = import_module(f"admin.api.{module}").router.routes
+            self._roots[asked.root].routes.extend(routes)  # as they are: `include_router` makes each anew
 
     def _scope(self, asked: Asked) -> Scope:
         headers = [(b"content-type", b"application/json")]

@@ -26,6 +26,15 @@ KeyId = Annotated[
     str, typer.Argument(metavar="KEY_ID", help="The key's id, key_..., not the key.", show_default=False)
 ]
 
+OwnerId = Annotated[
+    str | None,
+    typer.Option(
+        "--owner",
+        metavar="ID",
+        help="A user (user-...) or a service account (svc_acct_...) with a part in the project.",
+        show_default=False,
+    ),
+]
 TagTexts = Annotated[
     list[str] | None,
     typer.Option(
@@ -46,6 +55,7 @@ def create(
     scopes: ScopeNames = None,
     cidrs: Cidrs = None,
     tags: TagTexts = None,
+    owner: OwnerId = None,
 ) -> None:
     """Make a key. It is shown this once: the ledger keeps only a digest."""
     from ledger.tags import Tags
@@ -57,6 +67,7 @@ def create(
         scopes=scopes_of(scopes),
         cidrs=cidrs or None,
         tags=dict(Tags.parse(tags).pairs) if tags else None,
+        owner=owner,
     )
     request.show(request.api.post("projects", project, "keys", body=order), note=ONCE)
 
@@ -120,6 +131,8 @@ def update(
     never_expires: Annotated[bool, typer.Option("--never-expires", help="It has no end any more.")] = False,
     tags: TagTexts = None,
     no_tags: Annotated[bool, typer.Option("--no-tags", help="It has no tags any more.")] = False,
+    owner: OwnerId = None,
+    no_owner: Annotated[bool, typer.Option("--no-owner", help="The project itself has it.")] = False,
 ) -> None:
     """Change what a key is told, within a second: each list that is given takes the place of the old one."""
     from ledger.tags import Tags
@@ -129,6 +142,7 @@ def update(
     one_of("--cidr", cidrs, "--any-address", any_address)
     one_of("--expires", expires, "--never-expires", never_expires)
     one_of("--tag", tags, "--no-tags", no_tags)
+    one_of("--owner", owner, "--no-owner", no_owner)
     change: dict[str, Any] = {}
     if allow or deny or any_model:
         change["model_permissions"] = models_of(allow, deny)
@@ -142,6 +156,8 @@ def update(
         change["expires"] = expires
     if tags or no_tags:
         change["tags"] = dict(Tags.parse(tags or []).pairs)
+    if owner is not None or no_owner:
+        change["owner"] = owner
     if not change:
         raise typer.BadParameter("say what to change: see --help")
     request.show(request.api.patch("keys", key_id, body=change))

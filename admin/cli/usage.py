@@ -1,21 +1,14 @@
-"""`metergate usage`: what was used, as totals and as files. Both first wait until what is settled is
-posted.
+"""`metergate usage`: what was used, as totals and as files. On the server both first wait until what is
+settled is posted; a control plane at a URL tells what is posted.
 """
 
-from collections.abc import AsyncIterator
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from admin.cli.command import Request, common, now_us
-
-if TYPE_CHECKING:
-    from admin.exports.cells import Cell
-    from ledger.database import Database
-    from ledger.reports import UsageFilter
-    from ledger.settings import LedgerSettings
+from admin.cli.command import Request, resource
 
 app = typer.Typer(help="Usage: totals and exports.", no_args_is_help=True)
 
@@ -24,6 +17,7 @@ class Format(StrEnum):
     """What an export is written as."""
 
     CSV = "csv"
+    JSONL = "jsonl"
 
 
 class Detail(StrEnum):
@@ -67,12 +61,13 @@ OfKey = Annotated[
 ]
 OfModel = Annotated[str | None, typer.Option("--model", help="Only this model's.", show_default=False)]
 NoWait = Annotated[
-    bool, typer.Option("--no-wait", help="Do not wait for what is settled and not yet posted.")
+    bool,
+    typer.Option("--no-wait", help="Do not wait for what is settled and not yet posted (at a URL: never)."),
 ]
 
 
 @app.command()
-@common
+@resource
 def show(
     request: Request,
     month: Month = None,
@@ -86,25 +81,17 @@ def show(
     no_wait: NoWait = False,
 ) -> None:
     """Show the totals of a month."""
-    from admin.cli.reach import with_database
-    from admin.schemas import UsageView
-    from admin.times import month_of
-    from ledger import reports
-    from ledger.periods import month_span
-
-    settings = request.settings()
-    month = month or month_of(now_us())
-    span = month_span(month)
-    wanted = reports.UsageFilter(*span, tenant, project, key, model)
     groupings = [GROUPINGS[name] for name in dict.fromkeys(by or [])]
-
-    async def look(database: "Database") -> "UsageView":
-        await _wait(database, settings, no_wait=no_wait)
-        async with database.read() as session:
-            totals = await reports.usage_totals(session, wanted, groupings)  # type: ignore[arg-type]
-        return UsageView.of(month, span, totals, groupings)
-
-    document = with_database(settings, look).model_dump(mode="json", by_alias=True)
+    _wait(request, no_wait=no_wait)
+    document = request.api.get(
+        "usage",
+        month=month,
+        tenant_id=tenant,
+        project_id=project,
+        api_key_id=key,
+        model=model,
+        group_by=groupings,
+    )
     if request.as_json:
         request.show(document)
     elif groupings:
@@ -117,7 +104,7 @@ def show(
             "amount",
             "currency",
         )
-        request.show_all(rows, (*groupings, *columns), none=f"no usage in {month}")
+        request.show_all(rows, (*groupings, *columns), none=f"no usage in {document['month']}")
     else:
         del document["totals"]
         amounts = document.pop("amounts")
@@ -128,10 +115,12 @@ def show(
 
 
 @app.command()
-@common
+@resource
 def export(
     request: Request,
-    format_: Annotated[Format, typer.Option("--format", help="The only one so far.")] = Format.CSV,
+    format_: Annotated[
+        Format, typer.Option("--format", help="CSV, or a JSON object on each line.")
+    ] = Format.CSV,
     month: Month = None,
     detail: Annotated[
         Detail, typer.Option("--detail", help="Every call, or sums of each day.")
@@ -146,43 +135,28 @@ def export(
     no_wait: NoWait = False,
 ) -> None:
     """Write a month's usage as a file: one line for each call, or for each day. With --json, rows as JSON."""
-    from admin.cli.reach import with_database
-    from admin.cli.writing import write_lines
-    from admin.exports.cells import DAILY_COLUMNS, ROW_COLUMNS
-    from admin.times import month_of
-    from ledger.periods import month_span
-    from ledger.reports import UsageFilter
+    from admin.cli.writing import write_array, write_text
 
-    settings = request.settings()
-    wanted = UsageFilter(*month_span(month or month_of(now_us())), tenant, project, key, model)
-    columns = tuple(ROW_COLUMNS) if detail is Detail.ROWS else DAILY_COLUMNS
-
-    async def write(database: "Database") -> int:
-        await _wait(database, settings, no_wait=no_wait)
-        return await write_lines(_lines(database, wanted, detail), columns, out, as_json=request.as_json)
-
-    lines = with_database(settings, write)
+    _wait(request, no_wait=no_wait)
+    written = request.api.stream(
+        "usage",
+        "export",
+        format=Format.JSONL if request.as_json else format_,
+        detail=detail,
+        month=month,
+        tenant_id=tenant,
+        project_id=project,
+        api_key_id=key,
+        model=model,
+    )
+    lines = write_array(written, out) if request.as_json else write_text(written, out)
+    if format_ is Format.CSV and not request.as_json:
+        lines -= 1  # its header
     if out is not None:
         typer.echo(f"{lines} {'calls' if detail is Detail.ROWS else 'lines'} in {out}", err=True)
 
 
-async def _lines(
-    database: "Database", wanted: "UsageFilter", detail: Detail
-) -> "AsyncIterator[dict[str, Cell]]":
-    from admin.exports.cells import DAILY_GROUPING, day_cells, row_cells
-    from ledger import reports
-
-    async with database.read() as session:
-        if detail is Detail.ROWS:
-            async for row in reports.usage_rows(session, wanted):
-                yield row_cells(row)
-        else:
-            for total in await reports.daily(session, wanted, DAILY_GROUPING):
-                yield day_cells(total)
-
-
-async def _wait(database: "Database", settings: "LedgerSettings", *, no_wait: bool) -> None:
+def _wait(request: Request, *, no_wait: bool) -> None:
+    """Here, where the journals are."""
     if not no_wait:
-        from ledger.settled import wait_posted
-
-        await wait_posted(settings.data_dir, database, currency=settings.currency)
+        request.api.server.wait_posted()

@@ -4,19 +4,11 @@ which every process of the machine can read.
 
 import sys
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from admin.cli.command import Request, common
-
-if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncSession
-
-    from ledger.settings import LedgerSettings
-    from ledger.tables.people import Invite, Membership, User
-
-    Known = tuple[User, list[Membership]]
+from admin.cli.command import Fault, Request, resource
 
 app = typer.Typer(help="Users: people who log in.", no_args_is_help=True)
 
@@ -30,6 +22,13 @@ PasswordStdin = Annotated[
 TenantOption = Annotated[
     str | None,
     typer.Option("--tenant", metavar="ID", help="The tenant to be a member of.", show_default=False),
+]
+
+InTenant = Annotated[
+    str | None,
+    typer.Option(
+        "--tenant", metavar="ID", help="In this tenant (your own, or the only one).", show_default=False
+    ),
 ]
 
 
@@ -46,7 +45,7 @@ RoleOption = Annotated[RoleChoice, typer.Option("--role", help="What they are in
 
 
 @app.command()
-@common
+@resource
 def create(
     request: Request,
     email: Email,
@@ -59,84 +58,85 @@ def create(
     password_stdin: PasswordStdin = False,
 ) -> None:
     """Make a user, with a password, as a member of a tenant or as an operator."""
-    from admin.cli.acting import command_line
-    from ledger import memberships, users
-    from ledger.emails import parse_email
-    from ledger.roles import Role
-
     if (tenant is None) is not operator:
         raise typer.BadParameter("say of which --tenant, or --operator")
-    address = parse_email(email)
-    credential_hash = _hash(request, _password(password_stdin), address)
-
-    async def make(session: "AsyncSession", _: "LedgerSettings", now: int) -> "Known":
-        by = command_line()
-        user = await users.create_user(
-            session, address, name, now, by=by, credential_hash=credential_hash, is_operator=operator
-        )
-        if tenant is not None:
-            await memberships.join(session, user, tenant, Role(role), now, by=by)
-        return await _known(session, user)
-
-    _show(request, request.write(make))
+    order = {
+        "email": email,
+        "name": name,
+        "password": _password(password_stdin),
+        "tenant_id": tenant,
+        "role": role,
+        "operator": operator,
+    }
+    request.show(request.api.post("users", body=order))
 
 
 @app.command("list")
-@common
+@resource
 def list_(request: Request, tenant: TenantOption = None) -> None:
     """List the users, the oldest first."""
-    from admin.people_schemas import UserRecord
-    from ledger import users
-
-    async def find(session: "AsyncSession") -> "list[Known]":
-        known = [await _known(session, user) for user in await users.list_users(session)]
-        return [
-            (user, theirs)
-            for user, theirs in known
-            if tenant is None or tenant in {one.tenant_id for one in theirs}
-        ]
-
     request.show_all(
-        [UserRecord.of(user, theirs).shown() for user, theirs in request.read(find)],
+        request.api.every("users", tenant_id=tenant),
         ("id", "email", "name", "state", "operator", "last_login_at", "memberships"),
         none="no users: make one with `metergate user create`",
     )
 
 
 @app.command()
-@common
-def disable(request: Request, user: Who) -> None:
-    """Log a user out everywhere, and let them in no more."""
-    _set_state(request, user, "disabled")
+@resource
+def show(request: Request, user: Who) -> None:
+    """Show a user, and what they are where."""
+    request.show(request.api.get("users", _id_of(request, user)))
 
 
 @app.command()
-@common
+@resource
+def disable(request: Request, user: Who) -> None:
+    """Log a user out everywhere, and let them in no more."""
+    request.show(request.api.post("users", _id_of(request, user), "disable"))
+
+
+@app.command()
+@resource
 def enable(request: Request, user: Who) -> None:
     """Let a disabled user in again."""
-    _set_state(request, user, "active")
+    request.show(request.api.post("users", _id_of(request, user), "enable"))
+
+
+@app.command("set-role")
+@resource
+def set_role(
+    request: Request,
+    user: Who,
+    role: Annotated[
+        RoleChoice, typer.Option("--role", help="What they are in the tenant.", show_default=False)
+    ],
+    tenant: InTenant = None,
+) -> None:
+    """Give a user another role in a tenant."""
+    user_id = _id_of(request, user)
+    request.api.organization(tenant).post("users", user_id, body={"role": role})
+    request.show(request.api.get("users", user_id))
+
+
+@app.command()
+@resource
+def remove(request: Request, user: Who, tenant: InTenant = None) -> None:
+    """Take a user out of a tenant and its projects; what they are elsewhere stays."""
+    request.show(request.api.organization(tenant).delete("users", _id_of(request, user)))
 
 
 @app.command("set-password")
-@common
+@resource
 def set_password(request: Request, user: Who, password_stdin: PasswordStdin = False) -> None:
     """Give a user another password; all their sessions end."""
-    from admin.cli.acting import command_line
-    from ledger import users
-
-    email = request.read(lambda session: _find(session, user)).email
-    credential_hash = _hash(request, _password(password_stdin), email)
-
-    async def change(session: "AsyncSession", _: "LedgerSettings", now: int) -> "Known":
-        found = await _find(session, user)
-        await users.set_credential(session, found, credential_hash, now, by=command_line())
-        return await _known(session, found)
-
-    _show(request, request.write(change))
+    user_id = _id_of(request, user)
+    order = {"password": _password(password_stdin)}
+    request.show(request.api.post("users", user_id, "password", body=order))
 
 
 @app.command()
-@common
+@resource
 def invite(
     request: Request,
     email: Email,
@@ -155,64 +155,40 @@ def invite(
     ] = None,
 ) -> None:
     """Invite somebody into a tenant. The token they accept it with is shown this once."""
-    from admin.cli.acting import command_line
-    from admin.people_schemas import NewInviteRecord
-    from ledger import invites
+    from admin.times import US_PER_SECOND, format_instant
     from ledger.project_roles import ProjectGrants
-    from ledger.roles import Role
-    from ledger.settings import pepper
 
     named = [one.partition("=") for one in projects or []]
     grants = ProjectGrants.parse((project_id, named_role or "member") for project_id, _, named_role in named)
-
-    async def make(session: "AsyncSession", settings: "LedgerSettings", now: int) -> "tuple[Invite, str]":
-        return await invites.create(
-            session, pepper(settings), tenant, email, Role(role), grants, now, by=command_line()
-        )
-
-    made, token = request.write(make)
+    order = {
+        "email": email,
+        "role": role,
+        "projects": [{"id": project_id, "role": its_role} for project_id, its_role in grants.grants],
+    }
+    made = request.api.organization(tenant).post("invites", body=order)
     request.show(
-        NewInviteRecord.made(made, token).model_dump(mode="json"),
+        {
+            "id": made["id"],
+            "tenant_id": tenant,
+            "email": made["email"],
+            "role": made["metergate_role"],
+            "projects": made["projects"],
+            "expires_at": format_instant(made["expires_at"] * US_PER_SECOND),
+            "token": made["token"],
+        },
         note="Pass the token on now: it is not shown again.",
     )
 
 
-def _set_state(request: Request, who: str, state: str) -> None:
-    from admin.cli.acting import command_line
-    from ledger import users
-    from ledger.states import UserState
-
-    async def change(session: "AsyncSession", _: "LedgerSettings", now: int) -> "Known":
-        found = await _find(session, who)
-        await users.set_state(session, found.id, UserState(state), now, by=command_line())
-        return await _known(session, found)
-
-    _show(request, request.write(change))
-
-
-async def _find(session: "AsyncSession", who: str) -> "User":
-    from ledger import users
-    from ledger.emails import parse_email
-    from ledger.errors import NotFound
-
+def _id_of(request: Request, who: str) -> str:
+    """Of an id, or of an e-mail address. Raises Fault for an address that is nobody's."""
     if "@" not in who:
-        return await users.get_user(session, who)
-    found = await users.find_user(session, parse_email(who))
-    if found is None:
-        raise NotFound("user", who)
-    return found
+        return who
+    from ledger.emails import parse_email
 
-
-async def _known(session: "AsyncSession", user: "User") -> "Known":
-    from ledger import memberships
-
-    return user, [membership for membership, _ in await memberships.list_tenants(session, user.id)]
-
-
-def _show(request: Request, known: "Known") -> None:
-    from admin.people_schemas import UserRecord
-
-    request.show(UserRecord.of(*known).shown())
+    for user in request.api.every("users", email=parse_email(who)):
+        return str(user["id"])
+    raise Fault(f"no user with the id {who!r}")
 
 
 def _password(from_stdin: bool) -> str:
@@ -222,19 +198,3 @@ def _password(from_stdin: bool) -> str:
         raise typer.BadParameter("there is no terminal to ask at: give it with --password-stdin")
     password: str = typer.prompt("Password", hide_input=True, confirmation_prompt=True, err=True)
     return password
-
-
-def _hash(request: Request, password: str, email: str) -> str:
-    """Before the transaction: it takes a while. Raises Refused for a password that they may not have."""
-    import asyncio
-
-    from admin.config import AdminSettings
-    from ledger.passwords import Passwords
-    from ledger.settings import load
-
-    settings = load(AdminSettings, data_dir=request.data_dir, database_url=request.database_url)
-
-    async def make() -> str:
-        return await Passwords(settings.password_memory_mib).hash(password, email)
-
-    return asyncio.run(make())

@@ -1,42 +1,49 @@
 """Writing an export where it belongs: stdout, or a file that appears whole or not at all."""
 
-import csv
-import json
+import codecs
 import os
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO
 
 from admin.cli.command import Fault
-from admin.exports.cells import Cell, csv_cell
 
 
-async def write_lines(
-    lines: AsyncIterator[dict[str, Cell]], columns: Sequence[str], out: Path | None, *, as_json: bool
-) -> int:
-    """Writes the lines as CSV with a header, or as a JSON array; returns how many. Raises Fault for a bad
-    FILE.
+def write_text(chunks: Iterable[bytes], out: Path | None) -> int:
+    """Writes UTF-8 as it comes; returns how many lines. Raises Fault for a bad FILE, and what `chunks`
+    raise.
     """
     count = 0
     with _opened(out) as file:
-        table = csv.writer(file, lineterminator="\n")
-        if as_json:
-            file.write("[")
-        else:
-            table.writerow(columns)
-        async for line in lines:
-            if as_json:
-                file.write(",\n" if count else "\n")
-                json.dump(line, file, ensure_ascii=False)
-            else:
-                table.writerow([csv_cell(line[column]) for column in columns])
-            count += 1
-        if as_json:
-            file.write("\n]\n")
+        for text in _decoded(chunks):
+            file.write(text)
+            count += text.count("\n")
     return count
+
+
+def write_array(chunks: Iterable[bytes], out: Path | None) -> int:
+    """Writes JSON Lines as one JSON array; as `write_text`."""
+    count = 0
+    between = ""
+    with _opened(out) as file:
+        file.write("[\n")
+        for text in _decoded(chunks):
+            count += text.count("\n")
+            file.write(between + text.removesuffix("\n").replace("\n", ",\n"))
+            between = ",\n" if text.endswith("\n") else ""
+        file.write("\n]\n" if count else "]\n")
+    return count
+
+
+def _decoded(chunks: Iterable[bytes]) -> Iterator[str]:
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    for chunk in chunks:
+        text = decoder.decode(chunk)
+        if text:
+            yield text
 
 
 @contextmanager

@@ -99,6 +99,7 @@ WAYS: dict[tuple[str, str], Way] = {
     ("POST", "/admin/v1/limits"): Way({"api_key_id": "{key_id}", "kind": "tokens", "max": 5}),
     ("POST", "/admin/v1/prices"): Way({"model": "m", "input": "1", "output": "1"}, status=201),
     ("GET", "/admin/v1/usage"): Way(query={"project_id": "{project_id}"}),
+    ("GET", "/admin/v1/usage/export"): Way(query={"project_id": "{project_id}"}),
     ("POST", "/admin/v1/admin_keys"): Way({"role": "reader", "project_id": "{project_id}"}, status=201),
     ("POST", "/v1/organization/projects"): Way({"name": "P"}),
     ("POST", "/v1/organization/users/{user_id}"): Way({"role": "billing"}),

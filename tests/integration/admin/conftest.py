@@ -1,5 +1,6 @@
 """The command line as a user runs it: a process of its own, in a folder of its own."""
 
+import gc
 import json
 import os
 import shutil
@@ -62,6 +63,7 @@ class Cli:
                 patch.setenv(name, value)
             patch.setattr(sys, "argv", ["metergate", *arguments])
             main()
+        gc.unfreeze()  # a process has one command, this one goes on
         said = self._capsys.readouterr()
         assert isinstance(end.value.code, int)
         return Done(end.value.code, said.out, said.err)

@@ -1,5 +1,6 @@
 """Commands with --url: the same documents as on the database, and every way in which it can go wrong."""
 
+import asyncio
 import http.server
 import socket
 import subprocess
@@ -12,9 +13,14 @@ from typing import Any, ClassVar
 
 import pytest
 
-from ledger import keys
+from ledger import keys, reports
+from ledger.database import Database
+from ledger.posting import post
+from ledger.record import CallRecord
 from ledger.roles import Role
-from tests.integration.admin.served_cli import made_key, served, settings_in
+from ledger.terms import Terms
+from tests.integration.admin.served_cli import made_key, served, settings_of
+from tests.records import a_record
 
 from .conftest import METERGATE, Cli, environment
 
@@ -22,7 +28,7 @@ from .conftest import METERGATE, Cli, environment
 @pytest.fixture
 def url(cli: Cli, tmp_path: Path) -> Iterator[str]:
     """A control plane on the ledger that `cli` finds."""
-    with served(settings_in(tmp_path)) as url:
+    with served(settings_of(tmp_path / "data")) as url:
         yield url
 
 
@@ -35,7 +41,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def operator(cli: Cli, tmp_path: Path) -> str:
     """The operator's admin key."""
-    return made_key(settings_in(tmp_path))
+    return made_key(settings_of(tmp_path / "data"))
 
 
 def test_what_is_done_at_a_url_is_found_on_the_database(cli: Cli, url: str, operator: str) -> None:
@@ -80,7 +86,7 @@ def test_a_tenants_key_sees_its_own_and_is_told_what_it_may_not(cli: Cli, url: s
     """Guards against a command line that hides which permission is missing, or shows what is another's."""
     own, others = (cli("tenant", "create", name)["id"] for name in ("Ours", "Theirs"))
     theirs = cli("project", "create", "P", "--tenant", others)["id"]
-    key = made_key(settings_in(tmp_path), Role.BILLING, own)
+    key = made_key(settings_of(tmp_path / "data"), Role.BILLING, own)
 
     def ask(*arguments: str) -> tuple[int, str, str]:
         done = cli.run(*arguments, "--url", url, METERGATE_ADMIN_KEY=key)
@@ -116,7 +122,7 @@ class _Speaks(http.server.BaseHTTPRequestHandler):
             self.close_connection = True
             return
         self.send_response(status)
-        for name, value in {**headers, "Content-Length": str(len(body))}.items():
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
@@ -274,3 +280,43 @@ def test_reading_leaves_no_secret_key_behind(cli: Cli, tmp_path: Path) -> None:
     """Guards against a command that makes a key file of its own where the server's is elsewhere."""
     cli("key", "list")
     assert [file.name for file in (tmp_path / "data").iterdir()] == ["metergate.db"]
+
+
+def test_an_export_is_a_file_that_is_whole_or_not_there(cli: Cli, tmp_path: Path) -> None:
+    """Guards against half a month that looks like all of it, where the connection broke in the middle."""
+    half: Said = (200, {"Content-Length": "1000"}, b"request_id,started_at\nreq_1,")
+    with speaking(half) as (url, _):
+        done = cli.run("usage", "export", "--out", "x.csv", "--url", url, METERGATE_ADMIN_KEY=KEY)
+    assert done.returncode == 1 and f"the connection to {url} broke" in done.stderr
+    assert not (tmp_path / "x.csv").exists() and not list(tmp_path.glob(".x.csv.*"))
+
+
+def test_an_export_is_read_in_pages_and_hides_engines_from_tenants(
+    cli: Cli, url: str, operator: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Guards against pages that lose a call or tell it twice, and against a tenant that learns where engines
+    are.
+    """
+    ours, project = cli("tenant", "create", "Ours")["id"], "proj_x"
+    records = [a_record(tenant_id=ours, project_id=project) for _ in range(5)]
+    asyncio.run(_post(settings_of(tmp_path / "data").database_url, [*records, a_record()]))
+    monkeypatch.setattr(reports.usage_page, "__defaults__", (None, 2))
+    month = ("usage", "export", "--month", "2026-10", "--url", url)
+    with monkeypatch.context() as patch:
+        patch.setenv("METERGATE_ADMIN_KEY", operator)
+        everything = cli(*month)
+        assert len(everything) == 6 and all(row["backend"] for row in everything)
+        assert cli.run(*month, "--format", "jsonl").stdout.count("\n") == 6
+        patch.setenv("METERGATE_ADMIN_KEY", made_key(settings_of(tmp_path / "data"), Role.BILLING, ours))
+        own = cli(*month)
+    assert {row["request_id"] for row in own} == {record.request_id for record in records}
+    assert [row["request_id"] for row in own] == sorted(record.request_id for record in records)
+    assert {row["backend"] for row in own} == {""}
+
+
+async def _post(url: str, records: list[CallRecord]) -> None:
+    database, book = Database(url), Terms()
+    async with database.write() as session:
+        await book.refresh(await session.connection())
+        await post(await session.connection(), records, book, 1)
+    await database.close()
