@@ -75,7 +75,7 @@ async def export(
     plane: Here,
     actor: Reading,
     *,
-    format_: Annotated[Format, Query(alias="format")] = Format.CSV,
+    format_: Annotated[Format, Query(alias="format", description="As what it is written")] = Format.CSV,
     detail: Annotated[Detail, Query(description="Every call, or sums of each day")] = Detail.ROWS,
     month: Month = None,
     tenant_id: str | None = None,

@@ -41,12 +41,13 @@ def schemas() -> dict[str, Json]:
 
 
 def contents(operation: Json) -> Iterator[tuple[str, Json]]:
-    """The JSON bodies of an operation: the request's, and each answer's by its status."""
+    """The bodies of an operation: the request's, and each answer's by its status; JSON but for exports."""
     if "requestBody" in operation:
         yield "request", operation["requestBody"]["content"][JSON]
     for status, answer in operation["responses"].items():
-        if status != "304":
-            yield status, answer["content"][JSON]
+        for content in answer.get("content", {}).values():
+            yield status, content
+        assert "content" in answer or status == "304", operation["operationId"]
 
 
 def said_of_null(node: Any) -> Any:
