@@ -169,8 +169,12 @@ async def _call(app: FastAPI, prepared: requests.PreparedRequest) -> Response:
         "headers": [(_bytes(name).lower(), _bytes(of).strip()) for name, of in prepared.headers.items()],
     }  # fmt: skip
 
+    unread = [_bytes(body)]
+
     async def receive() -> dict[str, Any]:
-        return {"type": "http.request", "body": _bytes(body), "more_body": False}
+        if not unread:
+            await asyncio.Event().wait()  # nobody goes away
+        return {"type": "http.request", "body": unread.pop(), "more_body": False}
 
     async def send(message: Any) -> None:
         if message["type"] == "http.response.start":
