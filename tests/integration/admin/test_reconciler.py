@@ -214,4 +214,4 @@ async def test_the_gauges_show_what_was_found_and_outlive_the_database(
     for _ in range(2):
         await asyncio.to_thread(gauges.refresh)
     assert shown(gauges) == found
-    assert caplog.text.count("stay as they are") == 1
+    assert caplog.text.count("stays as it is") == 1
