@@ -110,8 +110,9 @@ class Question:
         if not self._joins_users:
             return 100_000
         wanted = self.wanted  # what these leave out is looked at, too
-        is_narrow = wanted.embeddings or wanted.models is not None or wanted.user_ids is not None
-        return 10_000 if is_narrow else 40_000
+        if wanted.embeddings or wanted.models is not None or wanted.user_ids is not None:
+            return 10_000
+        return 20_000 if "model" in self.by else 40_000  # a group more for each model to add up
 
     def first_us(self, grain: Grain) -> int:
         """How long a part is read first: OpenAI's pages unless told, or less where a sum takes more. It shows
