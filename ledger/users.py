@@ -77,12 +77,6 @@ async def get_user(session: AsyncSession, user_id: str) -> User:
     return user
 
 
-async def list_users(session: AsyncSession) -> list[User]:
-    """Every user, the oldest first."""
-    query = select(User).order_by(col(User.created_us), col(User.id))
-    return list((await session.execute(query)).scalars())
-
-
 async def page_users(
     session: AsyncSession, cut: Cut, *, tenant_id: str | None = None, email: str | None = None
 ) -> Page[User]:

@@ -7,7 +7,6 @@ all of it.
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from enum import StrEnum
 from typing import Annotated, Final
 
 from fastapi import APIRouter, Query
@@ -18,7 +17,8 @@ from admin.actors import Actor, may
 from admin.auth import Here, Plane
 from admin.exports import lines
 from admin.exports.cells import DAILY_COLUMNS, DAILY_GROUPING, ROW_COLUMNS, Cell, day_cells, row_cells
-from admin.exports.lines import MEDIA_TYPES, Format
+from admin.exports.choices import Detail, Format
+from admin.exports.lines import MEDIA_TYPES
 from admin.schemas import UsageView
 from admin.times import month_of
 from admin.within import key_of, project_of, tenant_of
@@ -35,13 +35,6 @@ EXAMPLE: Final = {
     "text/csv": {"schema": {"type": "string"}, "example": "request_id,started_at,...\n"},
     "application/x-ndjson": {"schema": {"type": "string"}, "example": '{"request_id": "req_...", ...}\n'},
 }
-
-
-class Detail(StrEnum):
-    """How much an export tells."""
-
-    ROWS = "rows"
-    DAILY = "daily"
 
 
 @router.get("/usage")

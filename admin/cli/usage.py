@@ -9,22 +9,9 @@ from typing import Annotated
 import typer
 
 from admin.cli.command import Request, resource
+from admin.exports.choices import Detail, Format
 
 app = typer.Typer(help="Usage: totals and exports.", no_args_is_help=True)
-
-
-class Format(StrEnum):
-    """What an export is written as."""
-
-    CSV = "csv"
-    JSONL = "jsonl"
-
-
-class Detail(StrEnum):
-    """How much an export tells."""
-
-    ROWS = "rows"
-    DAILY = "daily"
 
 
 class By(StrEnum):

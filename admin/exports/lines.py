@@ -4,20 +4,12 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from enum import StrEnum
 from typing import Final
 
 from admin.exports.cells import Cell, csv_cell
+from admin.exports.choices import Format
 
 Line = Mapping[str, Cell]
-
-
-class Format(StrEnum):
-    """What an export is written as."""
-
-    CSV = "csv"
-    JSONL = "jsonl"
-
 
 MEDIA_TYPES: Final = {
     Format.CSV: "text/csv; charset=utf-8; header=present",
