@@ -6,19 +6,20 @@ are no batch jobs and no service tiers: grouped by, the first is false and the s
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from operator import itemgetter
+from operator import add, itemgetter
 from typing import Any, Final
 
 from msgspec import Raw, Struct
 
 from ledger.bucket_reports import BucketGroup
 from ledger.cost_lines import CostKind, PricedVersion, amount_picos, cost_lines
-from ledger.money import format_picos
+from ledger.money import PICOS_PER_UNIT, format_picos
 
 LINE_ITEM: Final = "line_item"
+_KINDS: Final = len(CostKind)
+_FLOAT_IS_EXACT: Final = 10**15
 
 Name = str | None
-Line = tuple[CostKind, int, int]
 Results = Mapping[int, list[Any]]
 """The results of each bucket, by when it begins in UTC."""
 
@@ -53,7 +54,7 @@ class Embeddings(Struct, gc=False, tag_field="object", tag="organization.usage.e
 class Money(Struct, gc=False):
     """Amount."""
 
-    value: Raw
+    value: float | Raw
     currency: str
 
 
@@ -119,16 +120,16 @@ def _amounts(
     groups: Iterable[BucketGroup], versions: Mapping[str, PricedVersion], by: Sequence[str]
 ) -> Results:
     named = _placed(by, ("project_id", "api_key_id"))
+    priced = {id_: (version.currency.lower(), version.rates) for id_, version in versions.items()}
     sums: dict[tuple[int, tuple[Name, ...], str], int] = {}
     for bucket_us, group, counts in groups:
-        version = versions[str(group[-1])]
-        key = (bucket_us, group[:-1], version.currency.lower())
-        sums[key] = sums.get(key, 0) + amount_picos(counts, version.rates)
+        currency, rates = priced[str(group[-1])]
+        key = (bucket_us, group[:-1], currency)
+        sums[key] = sums.get(key, 0) + amount_picos(counts, rates)
     results: dict[int, list[Any]] = {}
     for (bucket_us, names, currency), picos in sums.items():
         project_id, api_key_id = named(names)
-        amount = Money(Raw(format_picos(picos).encode()), currency)
-        result = Costs(amount, None, project_id, api_key_id, None, None)
+        result = Costs(Money(_number(picos), currency), None, project_id, api_key_id, None, None)
         results.setdefault(bucket_us, []).append(result)
     return results
 
@@ -137,38 +138,42 @@ def _line_items(
     groups: Iterable[BucketGroup], versions: Mapping[str, PricedVersion], by: Sequence[str]
 ) -> Results:
     named = _placed(by, ("project_id", "api_key_id"))
-    items = {
-        model: {kind: (f"{model}, {kind}", _unit(kind)) for kind in CostKind}
-        for model in {version.model for version in versions.values()}
+    priced = {
+        id_: (version.model, version.currency.lower(), version.rates) for id_, version in versions.items()
     }
-    sums: dict[tuple[int, tuple[Name, ...], str, str], list[Line]] = {}
+    items = {
+        model: [(place, f"{model}, {kind}", _unit(kind)) for place, kind in enumerate(CostKind)]
+        for model, _, _ in priced.values()
+    }
+    sums: dict[tuple[int, tuple[Name, ...], str, str], tuple[int, ...]] = {}
     for bucket_us, group, counts in groups:
-        version = versions[str(group[-1])]
-        lines = cost_lines(counts, version.rates)
-        key = (bucket_us, group[:-1], version.model, version.currency.lower())
-        before = sums.get(key)
-        sums[key] = lines if before is None else _added(before, lines)  # another version of the same day
+        model, currency, rates = priced[str(group[-1])]
+        lines = cost_lines(counts, rates)
+        key = (bucket_us, group[:-1], model, currency)
+        before = sums.get(key)  # another version of the same day
+        sums[key] = lines if before is None else tuple(map(add, before, lines))
     results: dict[int, list[Any]] = {}
     for (bucket_us, names, model, currency), lines in sums.items():
-        of_bucket, of_model = results.setdefault(bucket_us, []), items[model]
+        of_bucket = results.setdefault(bucket_us, [])
         project_id, api_key_id = named(names)
-        for kind, quantity, picos in lines:
-            item, unit = of_model[kind]
-            amount = Money(Raw(format_picos(picos).encode()), currency)
-            of_bucket.append(Costs(amount, item, project_id, api_key_id, quantity, unit))
+        for place, item, unit in items[model]:
+            if quantity := lines[place]:
+                money = Money(_number(lines[place + _KINDS]), currency)
+                of_bucket.append(Costs(money, item, project_id, api_key_id, quantity, unit))
     return results
-
-
-def _added(before: list[Line], lines: list[Line]) -> list[Line]:
-    sums = {kind: (quantity, picos) for kind, quantity, picos in before}
-    for kind, quantity, picos in lines:
-        there = sums.get(kind, (0, 0))
-        sums[kind] = (there[0] + quantity, there[1] + picos)
-    return [(kind, *sum_) for kind, sum_ in sums.items()]
 
 
 def _unit(kind: CostKind) -> str | None:
     return None if kind is CostKind.REQUESTS else "tokens"
+
+
+def _number(picos: int) -> float | Raw:
+    """What is written as the exact amount. Up to 15 digits a float is: its shortest text is the decimal that
+    it was made of (and is made five times as fast).
+    """
+    if -_FLOAT_IS_EXACT < picos < _FLOAT_IS_EXACT:
+        return picos / PICOS_PER_UNIT
+    return Raw(format_picos(picos).encode())
 
 
 def _placed(by: Sequence[str], names: Sequence[str]) -> Callable[[tuple[Name, ...]], tuple[Name, ...]]:

@@ -115,10 +115,10 @@ class Question:
         return 20_000 if "model" in self.by else 40_000  # a group more for each model to add up
 
     def first_us(self, grain: Grain) -> int:
-        """How long a part is read first: OpenAI's pages unless told, or less where a sum takes more. It shows
-        what the rest will take.
+        """How long a part is read first: OpenAI's pages unless told, or less where a sum takes more or there
+        may be many. It shows what the rest will take.
         """
-        days, hours = (1, 4) if self._joins_users or self.lines > 1 else (7, 24)
+        days, hours = (1, 4) if self._joins_users or KEY in self.by or self.lines > 1 else (7, 24)
         return {Grain.DAY: days * DAY_US, Grain.HOUR: hours * HOUR_US, Grain.ROW: HOUR_US}[grain]
 
     @property

@@ -45,16 +45,20 @@ def amount_picos(counts: Counts, rates: Rates) -> int:
     return rate_counts(prompt, cached, completion, rates) + of_requests
 
 
-def cost_lines(counts: Counts, rates: Rates) -> list[tuple[CostKind, int, int]]:
-    """Each kind that there was some of: its quantity (tokens; calls, where requests have a price), and what
-    it cost in picos. Together they are the amount.
+def cost_lines(counts: Counts, rates: Rates) -> tuple[int, ...]:
+    """Of each kind how much there was (tokens; calls, where requests have a price), in the order of CostKind,
+    and then in the same order what it cost in picos. Costs together are the amount, and lines add up.
     """
     calls, prompt, cached, completion = counts
+    fresh = prompt - cached
     requests = calls if rates.request_micros else 0
-    kinds = (
-        (CostKind.INPUT, prompt - cached, rates.input_micros_per_mtok),
-        (CostKind.CACHED_INPUT, cached, rates.cached_input_micros_per_mtok),
-        (CostKind.OUTPUT, completion, rates.output_micros_per_mtok),
-        (CostKind.REQUESTS, requests, rates.request_micros * PICOS_PER_MICRO),
+    return (
+        fresh,
+        cached,
+        completion,
+        requests,
+        fresh * rates.input_micros_per_mtok,
+        cached * rates.cached_input_micros_per_mtok,
+        completion * rates.output_micros_per_mtok,
+        requests * rates.request_micros * PICOS_PER_MICRO,
     )
-    return [(kind, quantity, quantity * price) for kind, quantity, price in kinds if quantity]

@@ -1,15 +1,19 @@
 """Results as they are written, against what the document says of them."""
 
+import json
+from decimal import Decimal
 from typing import Any
 
 import msgspec
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 from typing_extensions import get_type_hints
 
 from admin import usage_results, usage_schemas
 from ledger.bucket_reports import BucketGroup
 from ledger.cost_lines import Counts, PricedVersion
-from ledger.money import Rates
+from ledger.money import AMOUNT_PICOS_MAX, Rates
 
 GROUPS = [
     BucketGroup(0, ("m", "user-a", "p"), Counts(2, 30, 10, 7)),
@@ -72,3 +76,19 @@ def test_two_prices_of_a_day_are_one_line_item() -> None:
     (whole,) = written(usage_results.costs_results(groups, versions, ("api_key_id",), set()))["0"]
     assert whole["amount"]["value"] == pytest.approx(sum(item["amount"]["value"] for item in items))
     assert {item["api_key_id"] for item in [*items, whole]} == {"k"} and len(items) == 4
+
+
+@given(picos=st.integers(1, 10**21))
+@example(picos=1)
+@example(picos=10**15 - 1)
+@example(picos=10**15)
+@example(picos=123_456_789_012_345)
+@example(picos=AMOUNT_PICOS_MAX)
+def test_amounts_are_written_to_the_last_pico(picos: int) -> None:
+    """Guards against an amount that a float has rounded: what reads decimals finds the book's own."""
+    version = PricedVersion("m", "USD", Rates(1, 0, 0))
+    groups = [BucketGroup(0, ("p",), Counts(1, picos, 0, 0))]
+    for asked in ({"line_item"}, set()):
+        text = msgspec.json.encode(usage_results.costs_results(groups, {"p": version}, (), asked)[0])
+        (found,) = json.loads(text, parse_float=Decimal)
+        assert found["amount"]["value"] * 10**12 == picos

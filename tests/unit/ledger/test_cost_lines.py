@@ -6,6 +6,8 @@ from hypothesis import strategies as st
 from ledger.cost_lines import CostKind, Counts, amount_picos, cost_lines
 from ledger.money import PRICE_MICROS_MAX, Rates, rate_counts
 
+KINDS = len(CostKind)
+CACHED = list(CostKind).index(CostKind.CACHED_INPUT)
 prices = st.integers(0, PRICE_MICROS_MAX)
 tokens = st.integers(0, 2**40)
 
@@ -21,14 +23,18 @@ def test_sums_cost_what_their_calls_do(rates: Rates, calls: list[tuple[int, int,
     expected = sum(rate_counts(*call, rates) for call in calls)
     assert amount_picos(counts, rates) == expected
     lines = cost_lines(counts, rates)
-    assert sum(picos for _, _, picos in lines) == expected
-    assert all(quantity for _, quantity, _ in lines)
-    assert len({kind for kind, _, _ in lines}) == len(lines)
+    assert sum(lines[KINDS:]) == expected
+    assert lines[CACHED] == counts.cached_prompt_tokens
+    added = [0] * 2 * KINDS
+    for prompt, cached, completion in calls:
+        lines_of_call = cost_lines(Counts(1, prompt, cached, completion), rates)
+        added = [sum(each) for each in zip(added, lines_of_call, strict=True)]
+    assert tuple(added) == lines
 
 
 def test_requests_are_a_line_where_they_have_a_price() -> None:
+    """Guards against calls told as bought where tokens alone were, and against a price at another kind."""
     counts = Counts(3, 10, 4, 5)
-    assert [kind for kind, _, _ in cost_lines(counts, Rates(1, 1, 1))] == [
-        CostKind.INPUT, CostKind.CACHED_INPUT, CostKind.OUTPUT,
-    ]  # fmt: skip
-    assert cost_lines(counts, Rates(1, 1, 1, 2))[-1] == (CostKind.REQUESTS, 3, 3 * 2 * 10**6)
+    assert cost_lines(counts, Rates(7, 8, 9)) == (6, 4, 5, 0, 42, 32, 45, 0)
+    assert cost_lines(counts, Rates(7, 8, 9, 2)) == (6, 4, 5, 3, 42, 32, 45, 3 * 2 * 10**6)
+    assert list(CostKind) == [CostKind.INPUT, CostKind.CACHED_INPUT, CostKind.OUTPUT, CostKind.REQUESTS]
