@@ -23,6 +23,7 @@ from fastapi import FastAPI
 from hypothesis import strategies as st
 from schemathesis import GenerationMode
 from schemathesis.checks import load_all_checks, not_a_server_error
+from schemathesis.core import NOT_SET
 from schemathesis.core.parameters import ParameterLocation
 from schemathesis.core.transport import Response
 from schemathesis.specs.openapi import checks
@@ -62,11 +63,18 @@ OWN, OTHERS, NONE = "own", "others", "none"
 
 
 def checks_of(case: Any) -> list[Any]:
-    """What an answer to this case is held to. Ill-formed is what still is so as it was sent; not a `null`
-    where a body may be left out, which schemathesis takes for ill in spite of `nullable`.
+    """What an answer to this case is held to. Ill-formed is what still is so as it was sent: not a body of
+    nothing where none is needed, and not a list in a query, which there is a parameter said again: the last
+    counts.
     """
-    is_ill = case.body is not None and any(part.mode.is_negative for part in case.meta.components.values())
-    return ILL_FORMED if is_ill else CHECKS
+    ill = {location for location, part in case.meta.components.items() if part.mode.is_negative}
+    is_needed = case.operation.definition.raw.get("requestBody", {}).get("required", False)
+    if not is_needed and (case.body is None or case.body is NOT_SET):
+        ill.discard(ParameterLocation.BODY)
+    changed = (case.query or {}).get(getattr(case.meta.phase.data, "parameter", None))
+    if isinstance(changed, list):
+        ill.discard(ParameterLocation.QUERY)
+    return ILL_FORMED if ill else CHECKS
 
 
 def schema_of(app: FastAPI) -> Any:
