@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from admin.config import AdminSettings
-from ledger import day_sums, kept_answers, lifeline, outbox, past_windows, ways_in
+from ledger import day_sums, kept_answers, leases, lifeline, outbox, past_windows, ways_in
 from ledger.database import Database
 from ledger.errors import LedgerError
 from ledger.partitions import ensure_partitions
@@ -44,6 +44,12 @@ OUTBOX_SECONDS = 3600.0
 """How often notices that were sent long ago are cleared away."""
 ALERTS_AFTER_SECONDS = 5.0
 """When alerts are looked for first: as above."""
+DEAD_HOLDERS_SECONDS = 30.0
+"""How often leases of workers that died are taken back, of limits that nobody lacked meanwhile: until then
+they show as held.
+"""
+DEAD_HOLDERS_AT_ONCE = 100
+"""Of how many in one transaction, so that no exchange waits for long behind the dead of a whole cluster."""
 KEPT_ANSWERS_SECONDS = 300.0
 """How often answers that are kept for idempotency keys are cleared away, when they are a day old."""
 CONNECTIONS = 2
@@ -97,6 +103,9 @@ class BackgroundWorker:
             async with database.write() as session:
                 await kept_answers.clear(session, self._now_us())
 
+        async def take_from_the_dead() -> None:
+            await _take_from_the_dead(database, self._now_us)
+
         async def reconcile() -> None:
             if self._reconciler is None:
                 self._reconciler = await asyncio.to_thread(self._make_reconciler, database)
@@ -114,6 +123,7 @@ class BackgroundWorker:
         jobs = [
             Job("the schema check", SCHEMA_SECONDS, database.check),
             Job("limits' windows long past", PAST_WINDOWS_SECONDS, clear_past_windows),
+            Job("leases of dead workers", DEAD_HOLDERS_SECONDS, take_from_the_dead),
             Job("sessions and tokens that are over", WAYS_IN_SECONDS, clear_ways_in),
             Job("the daily sums", DAY_SUMS_SECONDS, tie_last_days),
             Job("what was sent long ago", OUTBOX_SECONDS, clear_outbox),
@@ -156,6 +166,19 @@ class BackgroundWorker:
         return AlertWorker(
             database, pepper(settings), webhooks, settings.smtp, settings.smtp_from, self._now_us
         )
+
+
+async def _take_from_the_dead(database: Database, now_us: Callable[[], int]) -> None:
+    is_all = False
+    while not is_all:
+        expired = await database.transact(
+            lambda connection: leases.expire(connection, now_us(), DEAD_HOLDERS_AT_ONCE)
+        )
+        is_all = expired.is_all
+        for holder in expired.forgotten:
+            if holder.seen_us:  # who was told that it is unknown has begun anew
+                told = "worker %d of %s was not heard of for ten minutes: its leases went back"
+                _log.warning(told, holder.worker, holder.host)
 
 
 async def _repeat(job: Job) -> None:

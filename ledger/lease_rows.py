@@ -26,6 +26,15 @@ class Lease(NamedTuple):
     held: int
 
 
+class Holder(NamedTuple):
+    """Who has leases. `seen_us`: when it was last heard of; 0: it was told that it is unknown."""
+
+    id: str
+    host: str
+    worker: int
+    seen_us: int
+
+
 _ID: Final = {"id": "varchar"}
 _KEY: Final = {"limit_id": "varchar", "end_user": "varchar", "window_us": "bigint"}
 _LEASE: Final = {"holder_id": "varchar", **_KEY}
@@ -43,6 +52,12 @@ _TAKE_TURN: Final = (
     " WHERE id = {id} AND seen_us > 0 AND turn < {turn} RETURNING seen_us"
 )
 _SILENT: Final = "SELECT id, seen_us FROM lease_holder WHERE seen_us < {before} AND id <> {id}"
+_DEAD: Final = (
+    "SELECT h.id, h.host, h.worker, h.seen_us FROM lease_holder AS h WHERE h.seen_us < {lost}"
+    " OR (h.seen_us < {slots_lost} AND EXISTS (SELECT 1 FROM lease JOIN usage_limit AS l"
+    " ON l.id = lease.limit_id WHERE lease.holder_id = h.id AND l.kind = 'concurrent'))"
+    " ORDER BY h.id LIMIT {most}"
+)
 
 _LOOK: Final = Statement(
     f"SELECT given.limit_id, given.end_user, given.window_us, b.limit_id IS NULL, {selected('l')}"
@@ -93,7 +108,7 @@ _GRANT: Final = Statement(
 )
 _GIVE_BACK: Final = Statement(
     "UPDATE limit_balance AS b SET leased = b.leased - given.amount FROM {given}"
-    f" WHERE {_same('b')} AND b.leased >= given.amount",
+    f" WHERE {_same('b')} AND b.leased >= given.amount RETURNING 1",
     {**_KEY, "amount": "numeric"},
 )
 _POST: Final = Statement(
@@ -213,6 +228,19 @@ async def silent(connection: Connection, before_us: int, but: str = "") -> dict[
     return {holder_id: int(seen_us) for holder_id, seen_us in found}
 
 
+async def dead(connection: Connection, slots_lost_us: int, lost_us: int, most: int) -> list[Holder]:
+    """Holders with slots that were last heard of before `slots_lost_us`, and any before `lost_us`; locked,
+    but for those that are being heard, or taken from, just now.
+    """
+    if _is_postgresql(connection):
+        sql = _DEAD.format(slots_lost="$1", lost="$2", most="$3") + " FOR UPDATE OF h SKIP LOCKED"
+    else:
+        sql = _DEAD.format(slots_lost="?1", lost="?2", most="?3")
+    result = await connection.exec_driver_sql(sql, (slots_lost_us, lost_us, most))
+    found: list[Any] = list(result.all())
+    return [Holder(holder_id, host, int(worker), int(seen_us)) for holder_id, host, worker, seen_us in found]
+
+
 async def look(
     connection: Connection, keys: Iterable[BalanceKey]
 ) -> tuple[dict[str, Limit], list[BalanceKey]]:
@@ -289,8 +317,8 @@ async def give_back(connection: Connection, amounts: Mapping[BalanceKey, int]) -
     """Take amounts off what is leased of balances that the caller has locked."""
     rows = [(*key, amount) for key, amount in amounts.items() if amount]
     if rows:
-        changed = await _GIVE_BACK.change(connection, rows)
-        assert changed == len(rows), (changed, rows)
+        changed = await _GIVE_BACK.read(connection, rows)
+        assert len(changed) == len(rows), (changed, rows)
 
 
 async def post(connection: Connection, changes: Mapping[BalanceKey, tuple[int, int]]) -> None:

@@ -11,6 +11,9 @@ Rules:
 - A balance that has no row yet has nothing used: posting makes rows as well.
 - What a holder has is in `lease`, so that it can be taken from the dead: slots after SLOTS_LOST_S without a
   heartbeat, consumables after LEASES_LOST_S, since records of theirs may still wait in a journal.
+- Who lacks something takes it from the dead in its own exchange, so no limit waits for `expire`. That is the
+  background worker's, for what nobody lacks: it hands out nothing that an exchange would not, and without it
+  balances would show what nobody has, and rows of workers that never come back would grow for ever.
 - A soft rate, or soft slots, that could not be granted leave an event, one a minute; soft consumables are
   posting's to note.
 - Units of a rate are not kept there: what is not used is given back within its life, or refills by itself.
@@ -18,19 +21,16 @@ Rules:
 
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final, NamedTuple
 
 from ledger import lease_rows as rows
 from ledger.balance import Balance
 from ledger.direct import Connection
 from ledger.gcra import MINUTE_US
 from ledger.ids import new_id
-from ledger.lease_rows import Lease
+from ledger.lease_rows import Holder, Lease
 from ledger.lease_terms import BalanceKey, Exchanged, Grant, Return, Wish
 from ledger.limits import Limit, LimitKind, LimitNature
-
-if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncSession
 
 HEARTBEAT_S: Final = 3.0
 SLOTS_LOST_S: Final = 10.0
@@ -50,11 +50,6 @@ async def register(connection: Connection, host: str, worker: int, now_us: int) 
     holder_id = new_id("holder_")
     await rows.register(connection, holder_id, host, worker, now_us)
     return holder_id
-
-
-async def heartbeat(session: "AsyncSession", holder_id: str, now_us: int) -> None:
-    """Says that the holder lives. Raises HolderUnknown."""
-    await _seen(await session.connection(), holder_id, now_us)
 
 
 async def exchange(
@@ -95,34 +90,36 @@ async def exchange(
     return Exchanged(tuple(grants[place] for place in range(len(wishes))), now_us)
 
 
-async def end_holder(session: "AsyncSession", holder_id: str) -> None:
-    """Gives back all that a holder has, and forgets it. For posting, at a HolderEnded; twice is once."""
-    connection = await session.connection()
-    await rows.drop_holders(connection, [holder_id])  # from here on, it can get nothing more
-    if found := await rows.leases_of(connection, [holder_id]):
-        locked = await rows.lock_balances(connection, {lease.key for lease, _ in found})
-        await _give_back(connection, await rows.drop_leases_of(connection, [holder_id]), locked)
+class Expired(NamedTuple):
+    """What one `expire` did. `forgotten` are the holders of which nothing is left; `is_all`: nobody else was
+    dead.
+    """
+
+    leases: int
+    forgotten: list[Holder]
+    is_all: bool
 
 
-async def expire(session: "AsyncSession", now_us: int) -> int:
-    """Takes slots and leases from holders whose heartbeat stopped; how many leases went back."""
-    connection = await session.connection()
+async def expire(connection: Connection, now_us: int, most: int) -> Expired:
+    """Takes slots and leases from holders whose heartbeat stopped, from `most` of them in one transaction
+    that the caller commits, and forgets who has lost everything: it is unknown if it comes back.
+    """
     now_us = await rows.now(connection, now_us)
-    silent = await rows.silent(connection, now_us - _SLOTS_LOST_US)
-    if not silent:
-        return 0
+    dead = await rows.dead(connection, now_us - _SLOTS_LOST_US, now_us - _LEASES_LOST_US, most)
+    if not dead:
+        return Expired(0, [], is_all=True)
+    forgotten = [holder for holder in dead if _is_lost(holder.seen_us, now_us)]
+    gone = {holder.id for holder in forgotten}
     lost = [
         lease
-        for lease, kind in await rows.leases_of(connection, silent)
-        if kind == LimitKind.CONCURRENT or _is_lost(silent[lease.holder_id], now_us)
+        for lease, kind in await rows.leases_of(connection, [holder.id for holder in dead])
+        if kind == LimitKind.CONCURRENT or lease.holder_id in gone
     ]
     locked = await rows.lock_balances(connection, {lease.key for lease in lost})
     dropped = await rows.drop_leases(connection, lost)
     await _give_back(connection, dropped, locked)
-    await rows.drop_holders(
-        connection, [holder_id for holder_id, seen_us in silent.items() if _is_lost(seen_us, now_us)]
-    )
-    return len(dropped)
+    await rows.drop_holders(connection, gone)
+    return Expired(len(dropped), forgotten, is_all=len(dead) < most)
 
 
 def _is_lost(seen_us: int, now_us: int) -> bool:

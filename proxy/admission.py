@@ -288,6 +288,8 @@ class _Taking:
     def take(self) -> Hold | None:
         """All or nothing."""
         now_us = self._now_us = self._desk.now_us()
+        if now_us > self._desk.lost_us:  # this process stood still, and no tick has come yet
+            self._desk.lose()
         need, terms = self.need, self._plan.hard
         amounts = []
         for term in terms:

@@ -49,10 +49,13 @@ LATE_FADES: Final = 0.9
 """What is remembered of a late answer at each that comes in time."""
 
 RETRY_SECONDS: Final = 0.5
+NEVER: Final = 1 << 62
 EVERYTHING: Final = 1 << 62
 """A return of so much is one of all that the holder has."""
 
 STOP_SECONDS: Final = 3.0
+
+_LEASES_LOST_US: Final = int(leases.LEASES_LOST_S * 1_000_000)
 
 _log = logging.getLogger("metergate.leasing")
 
@@ -101,6 +104,9 @@ class LeaseDesk:
         self.away_since_us = 0
         """Since when the ledger grants nothing; 0: it does."""
         self._seen_us = 0
+        """When we sent what the ledger last heard of us: it counts from no earlier."""
+        self.lost_us = NEVER
+        """From then on others may have what we have on lease: `lose` it. NEVER: nothing is left to lose."""
         self._exchanging = asyncio.Lock()
         self._turn = 0
         self._unsure: _Turn | None = None
@@ -180,6 +186,12 @@ class LeaseDesk:
             self._fail(f"no answer within {patience} s")
             raise LeasesUnknown from None
 
+    def lose(self) -> None:
+        """Nothing is in our hands any more, and what running calls hold is not on lease."""
+        self.lost_us = NEVER
+        for account in self._active:
+            account.lost()
+
     @property
     def is_away(self) -> bool:
         """Whether the ledger failed to answer the last time it was asked, or has not for too long now."""
@@ -199,7 +211,7 @@ class LeaseDesk:
         )
         self._on_holder(holder_id)
         self.holder_id = holder_id
-        self._seen_us = self.now_us()
+        self._heard(now_us)
 
     async def _work(self) -> None:
         """The exchanges, one after another."""
@@ -254,8 +266,7 @@ class LeaseDesk:
         if self.holder_id:
             _log.warning("this worker was given up for dead and its leases were taken: it begins anew")
         self.holder_id = ""
-        for account in self._active:
-            account.lost()
+        self.lose()
         self._turn, self._unsure = 0, None
         try:
             await self._register()
@@ -266,7 +277,7 @@ class LeaseDesk:
 
     async def _exchange(self) -> None:
         """What is to go back, and what is wished for; first an exchange whose answer was lost, once more."""
-        if self._silent_us > leases.LEASES_LOST_S * 1e6:
+        if self._silent_us > _LEASES_LOST_US:
             raise HolderUnknown("silent for too long")
         while self._unsure is not None:
             (wished, returned), self._unsure = self._unsure, None
@@ -315,7 +326,8 @@ class LeaseDesk:
         self._turn += 1
         now_us = self.now_us()
         self.late_s = max((now_us - sent_us) / 1e6, self.late_s * LATE_FADES)
-        self._seen_us, silent_us = now_us, self._silent_us
+        silent_us = self._silent_us
+        self._heard(sent_us)
         is_doubtful = silent_us > leases.SLOTS_LOST_S * 1e6 and self._has_slots
         ahead_us = answer.now_us - sent_us
         for (account, (least, _, _)), grant in zip(
@@ -326,6 +338,10 @@ class LeaseDesk:
             account.back += answer.granted_before.get(account.key, 0)
         if is_doubtful:
             self._doubt_slots()
+
+    def _heard(self, sent_us: int) -> None:
+        """The ledger has heard what we sent then."""
+        self._seen_us, self.lost_us = sent_us, sent_us + _LEASES_LOST_US
 
     @property
     def _silent_us(self) -> int:
@@ -363,9 +379,8 @@ class LeaseDesk:
         if self._begun_us and now_us - self._begun_us > PATIENCE_SECONDS * 1e6:
             self._fail(f"no answer within {PATIENCE_SECONDS} s")
         is_away = now_us < self._failed_until_us
-        if self._silent_us > leases.LEASES_LOST_S * 1e6:
-            for account in self._active:
-                account.lost()
+        if self._silent_us > _LEASES_LOST_US:
+            self.lose()
         elif self._silent_us > leases.SLOTS_LOST_S * 1e6 and self._has_slots and not self._is_in_doubt:
             self._doubt_slots()
         heartbeat_s = leases.HEARTBEAT_S if self._has_slots else CALM_HEARTBEAT_S

@@ -181,7 +181,7 @@ def of_vitals(read: vitals.Vitals, now_us: int) -> list[Finding]:
         found.append(ok(Check.UNRESOLVED, "every call of the last day has its count"))
     if read.silent_holders:
         told = f"{read.silent_holders} workers have leases and were not heard of for long"
-        do = "a worker that wants of the same limits takes them back: does a metergate of this ledger run?"
+        do = "the background worker takes them back, and who lacks them at once: does one run on this ledger?"
         found.append(note(Check.LEASES, told, do))
     else:
         found.append(ok(Check.LEASES, "whoever has leases was heard of"))

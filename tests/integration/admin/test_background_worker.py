@@ -1,4 +1,4 @@
-"""The background worker on a real PostgreSQL: the months to come have their partitions."""
+"""The background worker on real databases: the months to come have their partitions, the dead no leases."""
 
 import asyncio
 import logging
@@ -10,10 +10,14 @@ from sqlalchemy import text
 from admin import worker
 from admin.config import AdminSettings
 from admin.worker import BackgroundWorker
+from ledger import leases
 from ledger.database import Database
+from ledger.lease_terms import Return, Wish
+from ledger.limits import LimitKind
 from ledger.periods import month_span
-
-pytestmark = pytest.mark.postgres
+from tests.desks import a_limit
+from tests.integration.ledger.balances import balance_of, key_of, register, turns
+from tests.records import NOON_US
 
 
 async def has(database: Database, table: str) -> bool:
@@ -22,6 +26,7 @@ async def has(database: Database, table: str) -> bool:
         return found.scalar_one() is not None
 
 
+@pytest.mark.postgres
 async def test_it_makes_the_months_before_they_begin(
     postgresql_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -50,3 +55,43 @@ async def test_it_makes_the_months_before_they_begin(
             running.cancel()
             await asyncio.gather(running, return_exceptions=True)
             await database.close()
+
+
+async def test_it_takes_from_the_dead_what_nobody_comes_for(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Guards against balances that show for ever what a host held that is gone, and rows of it that stay; and
+    against a living worker's that go with them. Said once for each worker that is gone.
+    """
+    monkeypatch.setattr(worker, "DEAD_HOLDERS_AT_ONCE", 1)
+    settings = AdminSettings(database_url=database_url, data_dir=tmp_path)
+    database = Database(database_url)
+    key = key_of(await a_limit(database, LimitKind.TOKENS, 1000))
+    dead, live = [await register(database, number) for number in (3, 4, 5)], await register(database, 9)
+    for holder in (*dead, live):
+        await database.transact(
+            lambda connection, of=holder: leases.exchange(
+                connection, of, [Wish(key, 10, 10)], [], NOON_US, next(turns)
+            )
+        )
+    async with database.write() as session:
+        await session.execute(
+            text("UPDATE lease_holder SET seen_us = seen_us - :by WHERE worker < 9"),
+            {"by": int(leases.LEASES_LOST_S * 1_000_000) + 1_000},
+        )
+    with caplog.at_level(logging.WARNING, "metergate.worker"):
+        running = asyncio.create_task(BackgroundWorker(settings, lambda: NOON_US).run())
+        try:
+            async with asyncio.timeout(30):
+                while caplog.text.count("its leases went back") < 3:
+                    await asyncio.sleep(0.01)
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+    assert await balance_of(database, key) == (0, 10)
+    assert sorted(record.args[0] for record in caplog.records if record.args) == [3, 4, 5]
+    await database.transact(
+        lambda connection: leases.exchange(connection, live, [], [Return(key, 10)], NOON_US, next(turns))
+    )
+    assert await balance_of(database, key) == (0, 0)
+    await database.close()

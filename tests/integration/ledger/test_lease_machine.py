@@ -148,7 +148,7 @@ class Ledger(RuleBasedStateMachine):
                 await session.execute(
                     text("UPDATE lease_holder SET seen_us = 1 WHERE id = :id"), {"id": worker.id}
                 )
-                await leases.expire(session, NOON_US)
+            await self.database.transact(lambda connection: leases.expire(connection, NOON_US, 100))
 
         self.run(lose())
         self.workers[who] = Worker(self.run(register(self.database)))
@@ -255,8 +255,7 @@ async def test_eight_workers_at_once_never_wait_in_a_ring(postgresql_url: str) -
                 returns = [Return(key, amount) for key, amount in got.items()]
                 await leases.exchange(await session.connection(), holder, [], returns, NOON_US, next(turns))
             if turn % 5 == 4:
-                async with database.write() as session:
-                    await leases.expire(session, NOON_US)
+                await database.transact(lambda connection: leases.expire(connection, NOON_US, 100))
         async with database.write() as session:
             await post(await session.connection(), [HolderEnded(holder)], Terms(), NOON_US)
         await database.close()

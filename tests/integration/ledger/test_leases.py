@@ -9,7 +9,7 @@ from ledger import leases, limit_settings, tenancy
 from ledger.balance import Balance
 from ledger.database import Database
 from ledger.lease_terms import BalanceKey, Exchanged, Return, Wish
-from ledger.leases import HolderUnknown
+from ledger.leases import Expired, HolderUnknown
 from ledger.limit_settings import LimitScope
 from ledger.limits import Limit, LimitKind, LimitWindow
 from tests.integration.ledger.balances import balance_of, key_of, register, turns
@@ -132,45 +132,85 @@ async def test_a_dead_holders_tokens_wait_for_its_journal(database: Database) ->
         await exchange(database, dead, [], [])
 
 
+async def expire(database: Database, most: int = 100) -> Expired:
+    return await database.transact(lambda connection: leases.expire(connection, NOON_US, most))
+
+
 async def test_expiry_takes_slots_first_then_the_rest(database: Database) -> None:
     """Guards against leases that nobody ever gives back, and against the living losing theirs."""
     slots = key_of(await a_limit(database, LimitKind.CONCURRENT, 5))
     tokens = key_of(await a_limit(database, LimitKind.TOKENS, 100))
-    dead, live = await register(database), await register(database, 1)
+    dead, live = await register(database, 7), await register(database, 1)
     for holder in (dead, live):
         await exchange(database, holder, [Wish(slots, 2, 2), Wish(tokens, 30, 30)], [])
-
-    async def expire() -> int:
-        async with database.write() as session:
-            return await leases.expire(session, NOON_US)
-
-    assert await expire() == 0
+    assert await expire(database) == (0, [], True)
     await silence(database, dead, leases.SLOTS_LOST_S + 1)
-    assert await expire() == 1
+    assert await expire(database) == (1, [], True)
     assert (await balance_of(database, slots), await balance_of(database, tokens)) == ((0, 2), (0, 60))
     await silence(database, dead, leases.LEASES_LOST_S)
-    assert await expire() == 1
+    gone = await expire(database)
+    assert gone.leases == 1
+    assert [(holder.id, holder.host, holder.worker) for holder in gone.forgotten] == [(dead, "host", 7)]
     assert (await balance_of(database, slots), await balance_of(database, tokens)) == ((0, 2), (0, 30))
-    async with database.write() as session:
-        with pytest.raises(HolderUnknown):
-            await leases.heartbeat(session, dead, NOON_US)
-        await leases.heartbeat(session, live, NOON_US)
-    assert await expire() == 0
+    assert await expire(database) == (0, [], True)
+    await exchange(database, live, [], [Return(slots, 2), Return(tokens, 30)])
+    assert (await balance_of(database, slots), await balance_of(database, tokens)) == ((0, 0), (0, 0))
 
 
-async def test_the_end_of_a_holder_gives_everything_back_once(database: Database) -> None:
-    """Guards against a second end that takes what another has."""
-    slots = key_of(await a_limit(database, LimitKind.CONCURRENT, 5))
+async def test_who_comes_back_late_gets_and_gives_back_nothing(database: Database) -> None:
+    """Guards against quota that is handed out twice: to who was thought dead, and to who got it since."""
     tokens = key_of(await a_limit(database, LimitKind.TOKENS, 100))
-    one, two = await register(database), await register(database, 1)
-    for holder in (one, two):
-        await exchange(database, holder, [Wish(slots, 2, 2), Wish(tokens, 30, 30)], [])
-    for _ in range(2):
-        async with database.write() as session:
-            await leases.end_holder(session, one)
-        assert (await balance_of(database, slots), await balance_of(database, tokens)) == ((0, 2), (0, 30))
-    with pytest.raises(HolderUnknown):
-        await exchange(database, one, [Wish(slots, 1, 1)], [])
+    late, live = await register(database), await register(database, 1)
+    await exchange(database, late, [Wish(tokens, 60, 60)], [])
+    await silence(database, late, leases.LEASES_LOST_S + 1)
+    assert (await expire(database)).leases == 1
+    assert (await exchange(database, live, [Wish(tokens, 100, 100)], [])).grants[0].granted == 100
+    for wishes, returns in (([], [Return(tokens, 60)]), ([Wish(tokens, 0, 0)], []), ([], [])):
+        with pytest.raises(HolderUnknown):
+            await exchange(database, late, wishes, returns)
+    assert await balance_of(database, tokens) == (0, 100)
+
+
+async def test_the_dead_of_a_whole_cluster_go_a_few_at_a_time(database: Database) -> None:
+    """Guards against one transaction as long as the number of the dead, and against living workers that fill
+    its places, so that the dead are never come to.
+    """
+    slots = key_of(await a_limit(database, LimitKind.CONCURRENT, 100))
+    tokens = key_of(await a_limit(database, LimitKind.TOKENS, 1000))
+    calm = [await register(database, worker) for worker in range(4)]
+    for holder in calm:  # no slots, and a heartbeat every half a minute
+        await exchange(database, holder, [Wish(tokens, 10, 10)], [])
+        await silence(database, holder, leases.SLOTS_LOST_S + 1)
+    for worker in range(5):
+        holder = await register(database, worker)
+        await exchange(database, holder, [Wish(slots, 1, 1), Wish(tokens, 10, 10)], [])
+        await silence(database, holder, leases.LEASES_LOST_S + 1)
+    went = [await expire(database, most=2) for _ in range(3)]
+    assert [(turn.leases, len(turn.forgotten), turn.is_all) for turn in went] == [
+        (4, 2, False),
+        (4, 2, False),
+        (2, 1, True),
+    ]
+    assert (await balance_of(database, slots), await balance_of(database, tokens)) == ((0, 0), (0, 40))
+    for holder in calm:
+        await exchange(database, holder, [], [Return(tokens, 10)])
+
+
+@pytest.mark.postgres
+async def test_expiry_waits_for_nobody_who_is_being_heard(postgresql_url: str) -> None:
+    """Guards against a sweep that takes from a holder whose heartbeat is on its way, or hangs behind it."""
+    database = Database(postgresql_url)
+    tokens = key_of(await a_limit(database, LimitKind.TOKENS, 100))
+    late = await register(database)
+    await exchange(database, late, [Wish(tokens, 60, 60)], [])
+    await silence(database, late, leases.LEASES_LOST_S + 1)
+    async with database.write() as session:  # its exchange, not committed yet
+        connection = await session.connection()
+        await leases.exchange(connection, late, [Wish(tokens, 5, 5)], [], NOON_US, next(turns))
+        assert await expire(database) == (0, [], True)
+    assert await expire(database) == (0, [], True)
+    assert await balance_of(database, tokens) == (0, 65)
+    await database.close()
 
 
 async def test_a_use_without_a_grant_is_a_debt(database: Database) -> None:

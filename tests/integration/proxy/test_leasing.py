@@ -6,8 +6,10 @@ import gc
 import pytest
 from sqlalchemy import text
 
+from ledger import leases
 from ledger.database import Database
 from ledger.errors import JournalFault
+from ledger.leases import LEASES_LOST_S
 from ledger.limits import EACH_USER, LimitKind, LimitWindow
 from proxy import leasing
 from proxy.allowances import Account, Shortage
@@ -364,3 +366,47 @@ async def test_a_hot_key_asks_rarely(database: Database, window: LimitWindow) ->
                 bench.desk._tick()
                 await bench.settled()
         assert bench.exchanges < 20
+
+
+async def test_leases_are_lost_here_no_later_than_there(database: Database) -> None:
+    """Guards against a worker that counts its ten minutes from when an answer came, and the ledger from when
+    it was asked: what came late is spent when others have it already.
+    """
+    limit = await a_limit(database, LimitKind.TOKENS, 1000)
+    async with a_bench(database) as bench:
+        account = bench.account(limit)
+        bench.database.open.clear()
+        fetch = asyncio.create_task(bench.desk.fetch([(account, 100, 100)]))
+        while bench.database.writes < 2:
+            await asyncio.sleep(0)
+        sent_us = bench.now_us
+        bench.now_us += 30_000_000  # asked at once, and the answer is half a minute on its way
+        bench.database.open.set()
+        await fetch
+        assert account.available == 100
+        assert bench.desk.lost_us == sent_us + LEASES_LOST_S * 1_000_000
+
+
+async def test_what_was_expired_is_leased_anew_or_not_there(database: Database) -> None:
+    """Guards against a worker that was cut off and spends what another has been given since."""
+    limit = await a_limit(database, LimitKind.TOKENS, 1000)
+    async with a_bench(database) as late, a_bench(database) as other:
+        account, theirs = late.account(limit), other.account(limit)
+        await late.desk.fetch([(account, 600, 600)])
+        account.take(200, late.now_us)
+        late.desk.watch(account)
+        passed_us = int(LEASES_LOST_S * 1_000_000) + 1_000_000
+        async with database.write() as session:
+            await session.execute(text("UPDATE lease_holder SET seen_us = seen_us - :by"), {"by": passed_us})
+        await other.desk.stop()
+        await other.start()
+        expired = await database.transact(lambda connection: leases.expire(connection, NOON_US, 100))
+        assert expired.leases == 1
+        await other.desk.fetch([(theirs, 900, 900)])
+        late.now_us += passed_us
+        await late.tick(4)
+        assert len(late.holders) == 2
+        assert theirs.available == 900
+        assert account.available + account.in_use == 100  # of the 200 that its calls hold: a debt of the rest
+        assert await balance_of(database, account.key) == (0, 1000)
+        assert not account.can_take(1, late.now_us)

@@ -10,6 +10,7 @@ import pytest
 
 from ledger import limit_settings, tenancy
 from ledger.database import Database
+from ledger.leases import LEASES_LOST_S
 from ledger.limit_settings import LimitScope
 from ledger.limits import EACH_USER, Limit, LimitKind, LimitWindow
 from ledger.money import Rates
@@ -300,3 +301,30 @@ async def test_a_cancelled_call_holds_nothing(ledger: Database) -> None:
         await gate.bench.tick(3)
         account = gate.plan(chat()).hard[0].account
         assert (account.available, account.in_use, account.back) == (0, 0, 0)
+
+
+async def test_who_stood_still_admits_nothing_out_of_what_it_had(ledger: Database) -> None:
+    """Guards against money spent twice by a process that was stopped, or a machine that slept: its next call
+    comes before its next tick, and its leases are somebody else's by then.
+    """
+    lost_us, call = int(LEASES_LOST_S * 1_000_000), chat(max_tokens=10)
+    async with a_gate(ledger, (LimitKind.SPEND, LimitWindow.LIFETIME, 10**12)) as gate:
+        plan, begun_us = gate.plan(call), gate.bench.now_us
+        account = plan.hard[0].account
+        await gate.bench.desk.fetch([(account, 10**10, 10**10)])
+        gate.bench.now_us = begun_us + lost_us
+        assert gate.admission.take(plan, call, 200) is not None
+        gate.bench.now_us += 1
+        assert gate.admission.take(plan, call, 200) is None
+        assert account.available == -account.in_use < 0
+
+    async with a_gate(ledger, (LimitKind.SPEND, LimitWindow.LIFETIME, 10**12)) as gate:
+        account = gate.plan(call).hard[0].account
+        _, running = await gate.admit(chat(max_tokens=1000, stream=True))
+        running.follow(10, 40, 1000, 1)
+        await gate.bench.desk.fetch([(account, 10**10, 10**10)])
+        held = account.in_use
+        gate.bench.now_us += lost_us + 1
+        running.grow(10, 39)
+        assert account.in_use <= held
+        assert account.available == -account.in_use

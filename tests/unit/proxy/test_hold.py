@@ -49,6 +49,7 @@ class Desk:
     holder_id = "holder_1"
     is_away = False
     late_s = 0.0
+    lost_us = 1 << 62
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -61,6 +62,9 @@ class Desk:
 
     def now_us(self) -> int:
         return self.world.now_us
+
+    def lose(self) -> None:
+        raise AssertionError("nothing is lost here")
 
     def ask(self, account: Account, least: int, most: int) -> None:
         self.world.later(self.world.latency_us, lambda: self.exchange(least, most))
