@@ -6,7 +6,6 @@ Must not know what listens on them.
 import errno
 import os
 import socket
-from urllib.parse import urlsplit
 
 BACKLOG = 2048
 """Connections that wait while a worker starts again; uvicorn's default."""
@@ -49,16 +48,6 @@ def listen(host: str, port: int, *, purpose: str, choose_with: str) -> socket.so
         reason = os.strerror(fault.errno) if fault.errno else str(fault)
         raise AddressUnusable(f"{purpose}: cannot listen on {where} ({reason}); see {choose_with}") from None
     return listener
-
-
-def answers(url: str, timeout_seconds: float = 2.0) -> bool:
-    """Whether anybody accepts connections at a URL of `url_of`."""
-    where = urlsplit(url)
-    try:
-        socket.create_connection((where.hostname, where.port), timeout_seconds).close()
-    except OSError:
-        return False
-    return True
 
 
 def url_of(listener: socket.socket) -> str:

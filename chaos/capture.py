@@ -27,7 +27,6 @@ from race.owner import Owner
 
 _QUIET_S = 0.3
 _PATIENCE_S = 60.0
-_POSTED_S = 60.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,16 +70,6 @@ async def create_admin_key(
     return key, secret
 
 
-async def list_admin_keys(session: AsyncSession, by: Actor = PROGRAM) -> list[AdminKey]:
-    """Every admin key that `by` sees, the oldest first."""
-    query = select(AdminKey).order_by(col(AdminKey.created_us), col(AdminKey.id))
-    if by.tenant_id is not None:
-        query = query.where(col(AdminKey.tenant_id) == by.tenant_id)
-    if by.project_id is not None:
-        query = query.where(col(AdminKey.project_id) == by.project_id)
-    return list((await session.execute(query)).scalars())
-
-
 async def page_admin_keys(session: AsyncSession, cut: Cut, by: Actor = PROGRAM) -> Page[AdminKey]:
     """A page of the admin keys that `by` sees, the oldest first. Raises Refused."""
     query = select(AdminKey)

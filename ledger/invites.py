@@ -20,7 +20,7 @@ from ledger.audit_facts import facts_of
 from ledger.emails import parse_email
 from ledger.errors import AlreadyExists, NotFound, Refused, TokenRefused
 from ledger.ids import new_id
-from ledger.keyset import Page
+from ledger.object_pages import ObjectPage
 from ledger.project_roles import ProjectGrants
 from ledger.roles import Role
 from ledger.sessions import Origin
@@ -101,7 +101,7 @@ async def get(session: AsyncSession, tenant_id: str, invite_id: str) -> Invite:
 
 async def page(
     session: AsyncSession, tenant_id: str, *, limit: int, after: str | None = None
-) -> Page[Invite]:
+) -> ObjectPage[Invite]:
     """A tenant's invites, the oldest first, from behind `after` on. Raises NotFound for `after`."""
     query = (
         select(Invite)
@@ -112,7 +112,7 @@ async def page(
     if after is not None:
         last = await get(session, tenant_id, after)
         query = query.where(tuple_(col(Invite.created_us), col(Invite.id)) > tuple_(last.created_us, last.id))
-    return Page.of((await session.execute(query)).scalars().all(), limit)
+    return ObjectPage.of((await session.execute(query)).scalars().all(), limit)
 
 
 async def take_back(session: AsyncSession, tenant_id: str, invite_id: str, now_us: int, *, by: Actor) -> None:

@@ -131,31 +131,12 @@ async def remove_limit(session: AsyncSession, limit_id: str, now_us: int, *, by:
     return limit
 
 
-async def list_limits(
-    session: AsyncSession,
-    *,
-    tenant_id: str | None = None,
-    project_id: str | None = None,
-    api_key_id: str | None = None,
-) -> list[Limit]:
-    """The limits set on exactly this tenant, project or key (a tenant's with those of its projects and keys),
-    or all of them; the oldest first.
-    """
-    query = select(UsageLimit).order_by(col(UsageLimit.created_us), col(UsageLimit.id))
-    if tenant_id is not None:
-        query = query.where(col(UsageLimit.tenant_id) == tenant_id)
-    if project_id is not None:
-        query = query.where(col(UsageLimit.project_id) == project_id, col(UsageLimit.api_key_id).is_(None))
-    if api_key_id is not None:
-        query = query.where(col(UsageLimit.api_key_id) == api_key_id)
-    return [_limit(row) for row in (await session.execute(query)).scalars()]
-
-
 async def page_limits(
     session: AsyncSession, scope: LimitScope, cut: Cut, *, within_project_id: str | None = None
 ) -> Page[Limit]:
-    """A page of what `list_limits` lists of a scope, in which any may be None, the oldest first;
-    `within_project_id` leaves out what is not on this project or on a key of it. Raises Refused.
+    """A page of the limits set on exactly this tenant, project or key (a tenant's with those of its projects
+    and keys), or of all of them where `scope` names none, the oldest first; `within_project_id` leaves out
+    what is not on this project or on a key of it. Raises Refused.
     """
     query = select(UsageLimit)
     if scope.tenant_id is not None:

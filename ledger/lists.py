@@ -1,6 +1,7 @@
 """Lists of a tenant's projects and keys, in pages: what is there, without what was deleted.
 
-A deleted one is no part of a list, and still a place for its next page to begin after (ledger/keyset.py).
+A deleted one is no part of a list, and still a place for its next page to begin after: see
+ledger/object_pages.py.
 """
 
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlmodel import col
 
 from ledger.key_access import HAS_ACCESS
-from ledger.keyset import Page, PageWish, read_page
+from ledger.object_pages import ObjectPage, PageWish, read_page
 from ledger.states import KeyState, ProjectState
 from ledger.tables.tenancy import AdminKey, ApiKey, Project
 
@@ -22,7 +23,7 @@ async def projects(
     *,
     only_id: str | None = None,
     archived: bool = False,
-) -> Page[Project]:
+) -> ObjectPage[Project]:
     """A tenant's projects, with the archived ones or without; one alone, where only that may be seen."""
     scope = [col(Project.tenant_id) == tenant_id]
     if only_id is not None:
@@ -33,7 +34,7 @@ async def projects(
 
 async def api_keys(
     session: AsyncSession, project_id: str, wish: PageWish, *, owner_has_access: bool | None = None
-) -> Page[ApiKey]:
+) -> ObjectPage[ApiKey]:
     """A project's keys. `owner_has_access`: only those whose owner has a part in the project, or only those
     whose owner has none (ledger/key_access.py).
     """
@@ -46,7 +47,7 @@ async def api_keys(
 
 async def admin_keys(
     session: AsyncSession, tenant_id: str, wish: PageWish, *, only_project_id: str | None = None
-) -> Page[AdminKey]:
+) -> ObjectPage[AdminKey]:
     """A tenant's keys of the control plane; those of one project, where only they may be seen."""
     scope = [col(AdminKey.tenant_id) == tenant_id]
     if only_project_id is not None:

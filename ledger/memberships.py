@@ -17,7 +17,7 @@ from ledger.audit import Subject
 from ledger.audit_events import Event
 from ledger.audit_facts import facts_of
 from ledger.errors import AlreadyExists, Denied, NotFound, Refused
-from ledger.keyset import Page
+from ledger.object_pages import ObjectPage
 from ledger.roles import Permission, Role
 from ledger.sessions import Origin
 from ledger.states import UserState
@@ -47,7 +47,7 @@ async def list_members(
     limit: int,
     after: str | None = None,
     emails: Sequence[str] | None = None,
-) -> Page[Member]:
+) -> ObjectPage[Member]:
     """A tenant's members in the order they joined, from behind `after` on; of `emails` alone where they are
     given. Raises NotFound for `after`.
     """
@@ -64,7 +64,7 @@ async def list_members(
         last, _ = await get_member(session, tenant_id, after)
         place = tuple_(col(Membership.added_us), col(Membership.user_id))
         query = query.where(place > tuple_(last.added_us, last.user_id))
-    return Page.of((await session.execute(query)).all(), limit)
+    return ObjectPage.of((await session.execute(query)).all(), limit)
 
 
 async def list_tenants(session: AsyncSession, user_id: str) -> list[tuple[Membership, Tenant]]:

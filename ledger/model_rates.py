@@ -14,9 +14,9 @@ from sqlmodel import col, or_, select
 
 from ledger import limit_settings
 from ledger.actors import PROGRAM, Actor
-from ledger.keyset import Page, PageWish
 from ledger.limit_settings import LimitScope
 from ledger.limits import LimitKind, LimitWindow
+from ledger.object_pages import ObjectPage, PageWish
 from ledger.tables.limits import UsageLimit
 
 RATES: Final = {
@@ -38,7 +38,7 @@ class ModelRates:
 
 async def read(
     session: AsyncSession, project_id: str, served: Sequence[str], wish: PageWish
-) -> Page[ModelRates]:
+) -> ObjectPage[ModelRates]:
     """A page of the models that are `served` or that the project has such a limit for, by name.
 
     `wish.after` and `.before` are models; whether there are such is not asked: a name has its place in the
@@ -59,7 +59,7 @@ async def read(
     if backwards:
         page.reverse()
     rates = await rates_of(session, project_id, page)
-    return Page([rates[model] for model in page], len(ordered) > wish.limit)
+    return ObjectPage([rates[model] for model in page], len(ordered) > wish.limit)
 
 
 async def rates_of(session: AsyncSession, project_id: str, models: Sequence[str]) -> dict[str, ModelRates]:

@@ -76,16 +76,6 @@ class ModelPermissions:
         return model in self._names or any(_matches(pieces, model) for pieces in self._pieces)
 
 
-def allow_models(patterns: Iterable[str]) -> ModelPermissions:
-    """These models and no others. Raises Refused."""
-    return ModelPermissions(PermissionMode.ALLOW_LIST, tuple(patterns))
-
-
-def deny_models(patterns: Iterable[str]) -> ModelPermissions:
-    """All models but these. Raises Refused."""
-    return ModelPermissions(PermissionMode.DENY_LIST, tuple(patterns))
-
-
 def _matches(pieces: tuple[str, ...], model: str) -> bool:
     """Whether the pieces stand in the name, in their order, the first at its begin and the last at its end.
 

@@ -3,7 +3,7 @@
 A place is the values that the list is ordered by, the last of them an id: it stays where it is whatever is
 made or removed meanwhile, and finding it costs the same on the first page and on the last. What was there
 all the time comes once; what is made meanwhile comes or not. Native lists give places to clients as opaque
-text; those of OpenAI's API name them by ids (ledger/keyset.py), and walk by the same `Order`.
+text; those of OpenAI's API name them by ids (ledger/object_pages.py), and walk by the same `Order`.
 """
 
 import base64

@@ -12,8 +12,8 @@ from ledger.audit_events import Event
 from ledger.audit_facts import facts_of
 from ledger.emails import parse_email
 from ledger.errors import AlreadyExists, NotFound, Refused
-from ledger.keyset import Page
 from ledger.memberships import must_give
+from ledger.object_pages import ObjectPage
 from ledger.project_roles import ProjectRole
 from ledger.states import ProjectState
 from ledger.tables.people import ProjectMembership, User
@@ -37,7 +37,7 @@ async def get_member(session: AsyncSession, project: Project, user_id: str) -> P
 
 async def list_members(
     session: AsyncSession, project: Project, *, limit: int, after: str | None = None
-) -> Page[ProjectMember]:
+) -> ObjectPage[ProjectMember]:
     """A project's members in the order they were added, from behind `after` on. Raises NotFound for that."""
     query = (
         select(ProjectMembership, User)
@@ -50,7 +50,7 @@ async def list_members(
         last, _ = await get_member(session, project, after)
         place = tuple_(col(ProjectMembership.added_us), col(ProjectMembership.user_id))
         query = query.where(place > tuple_(last.added_us, last.user_id))
-    return Page.of((await session.execute(query)).all(), limit)
+    return ObjectPage.of((await session.execute(query)).all(), limit)
 
 
 async def find_candidate(session: AsyncSession, project: Project, email: str) -> User:

@@ -18,8 +18,8 @@ from ledger.audit_facts import facts_of
 from ledger.errors import NotFound, Refused
 from ledger.ids import new_id
 from ledger.key_owners import KeyOwner
-from ledger.keyset import Page, PageWish, read_page
 from ledger.names import checked_name
+from ledger.object_pages import ObjectPage, PageWish, read_page
 from ledger.permissions import KeyScopes
 from ledger.states import KeyState, ProjectState, ServiceAccountRole
 from ledger.tables.service_accounts import ServiceAccount
@@ -95,7 +95,7 @@ async def create_key(
     )
 
 
-async def read(session: AsyncSession, project_id: str, wish: PageWish) -> Page[ServiceAccount]:
+async def read(session: AsyncSession, project_id: str, wish: PageWish) -> ObjectPage[ServiceAccount]:
     """A page of a project's accounts, the oldest first."""
     in_project = [col(ServiceAccount.project_id) == project_id]
     return await read_page(

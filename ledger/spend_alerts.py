@@ -22,7 +22,7 @@ from ledger.audit import Facts, Subject
 from ledger.audit_events import Event
 from ledger.errors import NotFound
 from ledger.ids import new_id
-from ledger.keyset import Page, PageWish, read_page
+from ledger.object_pages import ObjectPage, PageWish, read_page
 from ledger.outbox import OutboundKind
 from ledger.periods import HOUR_US, month_span_at
 from ledger.spend_limits import amount_of
@@ -73,7 +73,7 @@ async def create(
     return alert
 
 
-async def read(session: AsyncSession, scope: AlertScope, wish: PageWish) -> Page[SpendAlert]:
+async def read(session: AsyncSession, scope: AlertScope, wish: PageWish) -> ObjectPage[SpendAlert]:
     """A page of the alerts of exactly this scope: a tenant's without those of its projects."""
     return await read_page(session, SpendAlert, wish, _within(scope), [col(SpendAlert.deleted_us).is_(None)])
 

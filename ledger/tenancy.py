@@ -139,14 +139,6 @@ async def create_project(
     return project
 
 
-async def list_projects(session: AsyncSession, tenant_id: str | None = None) -> list[Project]:
-    """Every project, or every project of a tenant, the oldest first."""
-    query = select(Project).order_by(col(Project.created_us), col(Project.id))
-    if tenant_id is not None:
-        query = query.where(col(Project.tenant_id) == tenant_id)
-    return list((await session.execute(query)).scalars())
-
-
 async def page_projects(
     session: AsyncSession, cut: Cut, *, tenant_id: str | None = None, project_id: str | None = None
 ) -> Page[Project]:
@@ -266,18 +258,6 @@ async def create_api_key(
     await changes.append(session, "key.created", key.id, now_us)
     await _record(session, by, Event.API_KEY_CREATED, key, None, now_us)
     return key, secret
-
-
-async def list_api_keys(
-    session: AsyncSession, project_id: str | None = None, tenant_id: str | None = None
-) -> list[ApiKey]:
-    """Every key, or those of a project or tenant, the oldest first."""
-    query = select(ApiKey).order_by(col(ApiKey.created_us), col(ApiKey.id))
-    if project_id is not None:
-        query = query.where(col(ApiKey.project_id) == project_id)
-    if tenant_id is not None:
-        query = query.where(col(ApiKey.tenant_id) == tenant_id)
-    return list((await session.execute(query)).scalars())
 
 
 async def page_api_keys(

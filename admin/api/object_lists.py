@@ -8,7 +8,7 @@ from typing import Annotated, Generic, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ledger.keyset import PageWish
+from ledger.object_pages import PageWish
 
 US_PER_SECOND = 1_000_000
 

@@ -17,8 +17,8 @@ from admin.auth import Here
 from admin.within import Organization, project_in
 from ledger import model_rates
 from ledger.errors import NotFound, Refused
-from ledger.keyset import PageWish
 from ledger.model_rates import ModelRates
+from ledger.object_pages import PageWish
 from ledger.rate_limit_ids import id_of, model_of
 from ledger.roles import Permission
 from ledger.states import ProjectState

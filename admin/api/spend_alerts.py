@@ -22,7 +22,7 @@ from admin.within import Organization, hold_to_whole_tenant, organization_of, pr
 from ledger import spend_alerts
 from ledger.alert_channel import RECIPIENTS_MAX, URL_CHARS_MAX, AlertChannel
 from ledger.errors import Refused
-from ledger.keyset import PageWish
+from ledger.object_pages import PageWish
 from ledger.roles import Permission
 from ledger.spend_alerts import AlertScope
 from ledger.spend_limits import amount_of, picos_of

@@ -17,7 +17,6 @@ from bench.edges.slow_engine import STAMP, STAMP_BYTES
 
 _OPENING_AT_ONCE = 32
 _SETTLING_S = 3.0
-_DONE = b"data: [DONE]\n\n"
 _LAST_CHUNK = b"\r\n0\r\n\r\n"
 _MARK = b'"content":"' + STAMP
 

@@ -3,8 +3,6 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-import msgspec
-
 from proxy.simulator import fields, prompts, prose, vocabulary
 from proxy.simulator.config import SimulatorConfig
 from proxy.simulator.deltas import THINK_END
@@ -20,7 +18,6 @@ from proxy.simulator.sampling import (
 from proxy.simulator.structured import structured_text
 from proxy.simulator.tools import ToolCall, plan_call
 
-_encode = msgspec.json.Encoder().encode
 # Fields that decide what the model writes.
 _DECIDING = frozenset(("tools", "response_format", "structured_outputs"))
 

@@ -14,6 +14,7 @@ from jsonschema import Draft202012Validator
 from admin.config import AdminSettings
 from ledger import tenancy
 from ledger.ids import new_id
+from ledger.places import Cut
 from ledger.setting import Secret
 from ledger.states import ServiceAccountRole
 from ledger.tables.service_accounts import ServiceAccount
@@ -263,7 +264,8 @@ async def test_deleting_an_account_ends_its_keys_and_no_others(plane: ServedPlan
     assert refused.status_code == 400 and "role" in refused.json()["error"]["message"]
     await client.delete(f"{path}/service_accounts/{made['id']}")
     async with plane.database.read() as session:
-        states = {key.id: str(key.state) for key in await tenancy.list_api_keys(session, project)}
+        page = await tenancy.page_api_keys(session, Cut(10), project_id=project)
+    states = {key.id: str(key.state) for key in page.rows}
     assert states == {native["id"]: "active", made["api_key"]["id"]: "revoked"}
     (listed,) = (await client.get(f"{path}/api_keys")).json()["data"]
     assert listed["id"] == native["id"]

@@ -9,6 +9,7 @@ from ledger import admin_keys, tenancy
 from ledger.actors import Actor, ActorKind
 from ledger.database import Database
 from ledger.errors import Denied, LedgerError, NotFound, Refused
+from ledger.places import Cut
 from ledger.roles import Role
 from ledger.states import KeyState
 
@@ -102,9 +103,10 @@ async def test_keys_are_seen_and_ended_within_ones_reach(
     }
     admin, limited = actor(Role.ADMIN, tenant), actor(Role.ADMIN, tenant, project)
     async with database.read() as session:
-        seen = {key.id for key in await admin_keys.list_admin_keys(session, admin)}
+        seen = {key.id for key in (await admin_keys.page_admin_keys(session, Cut(10), admin)).rows}
         assert seen == {keys[name] for name in ("owner", "reader", "in project", "beside")}
-        assert [key.id for key in await admin_keys.list_admin_keys(session, limited)] == [keys["in project"]]
+        of_project = await admin_keys.page_admin_keys(session, Cut(10), limited)
+        assert [key.id for key in of_project.rows] == [keys["in project"]]
     for by, name, fault in (
         (admin, "owner", Denied),
         (admin, "operator", NotFound),

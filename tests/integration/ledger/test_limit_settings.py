@@ -13,6 +13,7 @@ from ledger.limit_settings import LimitScope
 from ledger.limits import EACH_USER, Limit, LimitKind, LimitWindow
 from ledger.money import Rates
 from ledger.periods import DAY_US, HOUR_US
+from ledger.places import Cut
 from ledger.posting import post
 from ledger.principals import find_principal
 from ledger.record import CallRecord
@@ -132,12 +133,18 @@ async def test_a_change_keeps_the_id_and_what_is_used(database: Database) -> Non
     subjects = [project_id] * 4 + [key_id, tenant_id]
     assert await news(database, before) == [("limit.set", subject) for subject in subjects]
     async with database.read() as session:
-        everything = await limit_settings.list_limits(session, tenant_id=tenant_id)
+
+        async def listed(**scope: str) -> list[Limit]:
+            page = await limit_settings.page_limits(session, LimitScope(**scope), Cut(100))
+            assert page.next_after is None
+            return page.rows
+
+        everything = await listed(tenant_id=tenant_id)
         assert {limit.id for limit in everything} == {second.id, *(limit.id for limit in others)}
-        assert await limit_settings.list_limits(session) == everything
-        of_project = await limit_settings.list_limits(session, project_id=project_id)
+        assert await listed() == everything
+        of_project = await listed(project_id=project_id)
         assert {limit.id for limit in of_project} == {second.id, others[0].id, others[1].id}
-        assert await limit_settings.list_limits(session, api_key_id=key_id) == [others[2]]
+        assert await listed(api_key_id=key_id) == [others[2]]
 
 
 async def test_a_removed_limit_leaves_no_row(database: Database) -> None:

@@ -6,6 +6,7 @@ from sqlalchemy import text
 from ledger import admin_keys, secret_check, tenancy
 from ledger.database import Database
 from ledger.errors import SecretChanged
+from ledger.places import Cut
 
 FIRST, OTHER = b"the first pepper", b"another pepper"
 
@@ -37,8 +38,8 @@ async def test_the_first_key_tells_the_secret(database: Database) -> None:
         async with database.write() as session:
             await tenancy.create_api_key(session, OTHER, project.id, "k", 1)
     async with database.read() as session:
-        assert len(await admin_keys.list_admin_keys(session)) == 2
-        assert await tenancy.list_api_keys(session) == []
+        assert len((await admin_keys.page_admin_keys(session, Cut(10))).rows) == 2
+        assert (await tenancy.page_api_keys(session, Cut(10))).rows == []
 
 
 async def test_nothing_of_the_secret_is_kept(database: Database) -> None:

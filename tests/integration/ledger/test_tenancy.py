@@ -10,9 +10,11 @@ from ledger.database import Database
 from ledger.errors import NotFound, Refused
 from ledger.key_settings import change_api_key
 from ledger.networks import Networks
-from ledger.permissions import KeyScopes, allow_models, deny_models
+from ledger.permissions import KeyScopes
+from ledger.places import Cut
 from ledger.principals import Principal, find_principal
 from ledger.states import KeyState, ProjectState, TenantState
+from tests.permitted import allow_models, deny_models
 
 PEPPER = b"p" * 32
 
@@ -174,9 +176,16 @@ async def test_lists_are_in_order_and_filtered(database: Database) -> None:
     first = await make_key(database)
     second = await make_key(database)
     async with database.read() as session:
-        assert [key.id for key in await tenancy.list_api_keys(session, project_id=first[1])] == [first[2]]
-        assert [key.id for key in await tenancy.list_api_keys(session, tenant_id=second[0])] == [second[2]]
-        assert {project.id for project in await tenancy.list_projects(session)} == {first[1], second[1]}
+        of_project = await tenancy.page_api_keys(session, Cut(10), project_id=first[1])
+        of_tenant = await tenancy.page_api_keys(session, Cut(10), tenant_id=second[0])
+        assert [[key.id for key in page.rows] for page in (of_project, of_tenant)] == [
+            [first[2]],
+            [second[2]],
+        ]
+        projects = await tenancy.page_projects(session, Cut(10))
+        assert {project.id for project in projects.rows} == {first[1], second[1]}
+        projects = await tenancy.page_projects(session, Cut(10), tenant_id=first[0])
+        assert [project.id for project in projects.rows] == [first[1]]
         assert len(await tenancy.list_tenants(session)) == 2
 
 

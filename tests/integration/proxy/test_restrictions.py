@@ -14,12 +14,13 @@ import pytest
 from ledger import tenancy
 from ledger.key_settings import change_api_key
 from ledger.networks import Networks
-from ledger.permissions import KeyScopes, ModelPermissions, allow_models, deny_models
+from ledger.permissions import KeyScopes, ModelPermissions
 from proxy.simulator import SimulatorConfig
 from tests.engines import Engine, engine_thread
 from tests.integration.proxy.conftest import NewGate
 from tests.integration.proxy.gate import CANARY, Gate, chat_body, now_us, wait_for
 from tests.integration.proxy.gate import gate as open_gate
+from tests.permitted import allow_models, deny_models
 
 CHAT = "/v1/chat/completions"
 

@@ -13,9 +13,8 @@ from ledger.permissions import (
     ModelPermissions,
     PermissionMode,
     Scope,
-    allow_models,
-    deny_models,
 )
+from tests.permitted import allow_models, deny_models
 
 # Few letters, so that they meet; and what fnmatch and regular expressions read as more than themselves.
 ALPHABET = "ab*[]?.\\(|^$-!/"

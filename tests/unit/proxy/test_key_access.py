@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from ledger.networks import Networks
-from ledger.permissions import KeyScopes, Scope, allow_models, deny_models
+from ledger.permissions import KeyScopes, Scope
 from ledger.principal import Principal
 from ledger.states import KeyState, ProjectState, TenantState
 from proxy import access
@@ -14,6 +14,7 @@ from proxy.client_address import TrustedProxies
 from proxy.endpoints import ENDPOINTS
 from proxy.errors import AddressRefused, ScopeMissing
 from proxy.known_head import Head
+from tests.permitted import allow_models, deny_models
 
 ANYBODY = Principal(
     "org-1", "proj_1", "key_1", TenantState.ACTIVE, ProjectState.ACTIVE, KeyState.ACTIVE, None

@@ -29,8 +29,10 @@ class PageWish:
 
 
 @dataclass(frozen=True, slots=True)
-class Page(Generic[R]):
-    """`has_more`: whether the list goes on, behind the page, or before it where only `before` was given."""
+class ObjectPage(Generic[R]):
+    """Some of a list, in its order; the ids of its objects are the places. `has_more`: whether the list goes
+    on, behind the page, or before it where only `before` was given.
+    """
 
     rows: list[R]
     has_more: bool
@@ -47,7 +49,7 @@ async def read_page(
     wish: PageWish,
     scope: Sequence[ColumnElement[bool]],
     shown: Sequence[ColumnElement[bool]] = (),
-) -> Page[R]:
+) -> ObjectPage[R]:
     """A page of the rows that are in `scope` and are `shown`. The table has `id` and `created_us`.
 
     Raises Refused for an `after` or `before` that is not in `scope`.
@@ -57,7 +59,9 @@ async def read_page(
     after = None if wish.after is None else await _place(session, table, wish.after, scope, "after")
     before = None if wish.before is None else await _place(session, table, wish.before, scope, "before")
     query = select(table).where(*scope, *shown)
-    return Page(*await order.walk(session, query, wish.limit, after, before, is_reversed=wish.newest_first))
+    return ObjectPage(
+        *await order.walk(session, query, wish.limit, after, before, is_reversed=wish.newest_first)
+    )
 
 
 def _values(row: Any) -> tuple[int, str]:
