@@ -43,6 +43,7 @@ from admin.api import (
     spend_limits,
     tenants,
     usage,
+    user_sessions,
     users,
 )
 from admin.api import (
@@ -119,6 +120,7 @@ def create_app(settings: AdminSettings) -> FastAPI:
         usage,
         session,
         users,
+        user_sessions,
         audit_events,
         reservations,
         backends,

@@ -21,6 +21,7 @@ from admin.login_watch import LoginWatch
 from admin.served_models import ServedModels
 from ledger import admin_keys, keys
 from ledger.database import Database
+from ledger.session_terms import SessionTerms
 from ledger.settings import pepper
 from ledger.tables.tenancy import AdminKey
 
@@ -50,9 +51,13 @@ class Secrets:
         from ledger.logins import Door  # noqa: PLC0415 (commands do without)
         from ledger.passwords import Passwords  # noqa: PLC0415
 
-        settings = self._settings
-        passwords = Passwords(settings.password_memory_mib)
-        return Door(self._database, self.pepper, passwords, settings.session_terms(), self._watch.heard)
+        passwords = Passwords(self._settings.password_memory_mib)
+        return Door(self._database, self.pepper, passwords, self.session_terms, self._watch.heard)
+
+    @property
+    def session_terms(self) -> SessionTerms:
+        """How long sessions last."""
+        return self._settings.session_terms()
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,11 @@ class Plane:
     def door(self) -> "Door":
         """What logins stand on."""
         return self.secrets.door
+
+    @property
+    def session_terms(self) -> SessionTerms:
+        """How long sessions last: no secret is needed to know."""
+        return self.secrets.session_terms
 
     def now_us(self) -> int:
         """The control plane's clock."""

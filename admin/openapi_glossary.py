@@ -62,6 +62,7 @@ IDS: Final[dict[str, str]] = {
     "NewKey": _KEY,
     "NewServiceAccount": _ACCOUNT,
     "OpenSession": _SESSION,
+    "SessionRecord": _SESSION,
     "OrganizationAuditLog": _EVENT,
     "OrganizationInvite": _INVITE,
     "OrganizationProject": _PROJECT,

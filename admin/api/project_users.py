@@ -7,17 +7,14 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field
-from sqlalchemy.ext.asyncio import AsyncSession
 
-from admin.actors import Actor
 from admin.api.organization_users import US_PER_SECOND, After, Limit, Reading, Writing, edges
 from admin.auth import Here
-from admin.within import Organization, organization_of, project_of
+from admin.within import Organization, project_in
 from ledger import project_memberships
-from ledger.errors import NotFound, Refused
+from ledger.errors import Refused
 from ledger.project_memberships import ProjectMember
 from ledger.project_roles import ProjectRole
-from ledger.tables.tenancy import Project
 
 router = APIRouter(tags=["organization: project users"])
 
@@ -95,7 +92,7 @@ async def list_project_users(
 ) -> ProjectUserPage:
     """List who is in the project, in the order they were added."""
     async with plane.database.read() as session:
-        project = await _project_of(session, actor, project_id, organization)
+        project = await project_in(session, actor, project_id, organization)
         page = await project_memberships.list_members(session, project, limit=limit, after=after)
     data = [ProjectUser.of(member) for member in page.rows]
     return ProjectUserPage(data=data, has_more=page.has_more, **edges([user.id for user in data]))
@@ -113,7 +110,7 @@ async def create_project_user(
     if (body.user_id is None) == (body.email is None):
         raise Refused("name one of user_id and email")
     async with plane.database.write() as session:
-        project = await _project_of(session, actor, project_id, organization)
+        project = await project_in(session, actor, project_id, organization)
         user_id = body.user_id
         if user_id is None:
             user_id = (await project_memberships.find_candidate(session, project, body.email or "")).id
@@ -128,7 +125,7 @@ async def get_project_user(
 ) -> ProjectUser:
     """Show somebody in the project."""
     async with plane.database.read() as session:
-        project = await _project_of(session, actor, project_id, organization)
+        project = await project_in(session, actor, project_id, organization)
         return ProjectUser.of(await project_memberships.get_member(session, project, user_id))
 
 
@@ -143,7 +140,7 @@ async def update_project_user(
 ) -> ProjectUser:
     """Give somebody in the project another role there."""
     async with plane.database.write() as session:
-        project = await _project_of(session, actor, project_id, organization)
+        project = await project_in(session, actor, project_id, organization)
         if body.role is None:
             return ProjectUser.of(await project_memberships.get_member(session, project, user_id))
         return ProjectUser.of(
@@ -157,17 +154,6 @@ async def delete_project_user(
 ) -> ProjectUserDeleted:
     """Take a user out of the project; they stay in the organization."""
     async with plane.database.write() as session:
-        project = await _project_of(session, actor, project_id, organization)
+        project = await project_in(session, actor, project_id, organization)
         await project_memberships.remove(session, project, user_id, plane.now_us(), by=actor)
     return ProjectUserDeleted(id=user_id)
-
-
-async def _project_of(
-    session: AsyncSession, actor: Actor, project_id: str, organization: str | None
-) -> Project:
-    """A project of this organization; another's is as good as none."""
-    tenant_id = await organization_of(session, actor, organization)
-    project = await project_of(session, actor, project_id)
-    if project.tenant_id != tenant_id:
-        raise NotFound("project", project_id)
-    return project

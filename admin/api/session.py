@@ -10,6 +10,7 @@ from admin.actors import Actor, may
 from admin.api.responses import Listing, Wanted
 from admin.auth import Here, Plane
 from admin.errors import CsrfFailed, ErrorBody
+from admin.people_schemas import Ended, SessionRecord
 from admin.schemas import Email, Instant, Name, Password, Resource
 from admin.signed_in import CSRF_HEADER, Person, SignedIn, give_token
 from admin.times import format_instant
@@ -97,35 +98,10 @@ class SessionView(Resource):
     idle_seconds: Annotated[int, Field(description="After so long without a call it is over")]
 
 
-class OpenSession(Resource):
-    """Somewhere that the user is logged in."""
+class OpenSession(SessionRecord):
+    """Somewhere that one is logged in."""
 
-    id: str
-    created_at: Instant
-    last_seen_at: Annotated[Instant, Field(description="To the minute")]
-    expires_at: Annotated[Instant, Field(description="At the latest; earlier when it is not used")]
-    address: str | None
-    user_agent: str | None
     is_this: Annotated[bool, Field(description="Whether it is the one that asks")]
-
-    @classmethod
-    def of(cls, row: UserSession, this_id: str) -> "OpenSession":
-        """The view of a row."""
-        return cls(
-            id=row.id,
-            created_at=format_instant(row.created_us),
-            last_seen_at=format_instant(row.seen_us),
-            expires_at=format_instant(row.expires_us),
-            address=row.address,
-            user_agent=row.user_agent,
-            is_this=row.id == this_id,
-        )
-
-
-class Ended(Resource):
-    """How many sessions ended."""
-
-    ended: int
 
 
 class ResetView(Resource):
@@ -172,7 +148,7 @@ async def list_sessions(plane: Here, person: Person, wanted: Wanted) -> Listing[
     """List where the user is logged in, the oldest first."""
     async with plane.database.read() as session:
         page = await sessions.page_of(session, person.user.id, wanted, plane.door.terms, plane.now_us())
-    return Listing[OpenSession].of(page, lambda row: OpenSession.of(row, person.session.id))
+    return Listing[OpenSession].of(page, lambda row: OpenSession.of(row, is_this=row.id == person.session.id))
 
 
 @router.delete("/sessions/{session_id}")

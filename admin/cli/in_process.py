@@ -9,6 +9,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from importlib import import_module
+from itertools import pairwise
 from typing import Any, Final, NoReturn, TypeVar
 from urllib.parse import urlencode
 
@@ -32,9 +33,11 @@ MODULES: Final = {
         "backends": "backends",
         "keys": "keys",
         "limits": "limits",
+        "password-resets": "session",
         "prices": "prices",
         "projects": "tenants",
         "reservations": "reservations",
+        "sessions": "user_sessions",
         "settings": "settings",
         "tenants": "tenants",
         "usage": "usage",
@@ -42,13 +45,14 @@ MODULES: Final = {
     },
     ORGANIZATION: {
         "invites": "organization_invites",
+        "projects/users": "project_users",
         "service_accounts": "service_accounts",
         "spend_alerts": "spend_alerts",
         "spend_limit": "spend_limits",
         "users": "organization_users",
     },
 }
-"""Which module of admin.api has the routes of a thing, by its name in paths."""
+"""Which module of admin.api has the routes of a thing, by its name in paths, or by two names that follow."""
 
 T = TypeVar("T")
 
@@ -165,7 +169,8 @@ class InProcess:
 
     def _include(self, asked: Asked) -> None:
         named = MODULES[asked.root]
-        (*_, module) = (named[word] for word in asked.words[::2] if word in named)
+        names = asked.words[::2]
+        (*_, module) = (named[name] for name in (*names, *map("/".join, pairwise(names))) if name in named)
         if module not in self._modules:
             self._modules.add(module)
             routes = import_module(f"admin.api.{module}").router.routes

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import typer
 
+from admin.cli import seconds
 from admin.cli.command import Request, resource
 
 app = typer.Typer(help="Invites: who is asked into a tenant, and has not come yet.", no_args_is_help=True)
@@ -44,11 +45,4 @@ def remove(request: Request, invite_id: InviteId, tenant: OfTenant = None) -> No
 
 
 def _told(request: Request, invite: dict[str, Any]) -> dict[str, Any]:
-    """As it is asked for: OpenAI tells times in seconds."""
-    if request.as_json:
-        return invite
-    from admin.times import US_PER_SECOND, format_instant
-
-    times = {name: invite[name] for name in ("created_at", "expires_at", "accepted_at")}
-    shown = {name: at and format_instant(at * US_PER_SECOND) for name, at in times.items()}
-    return {**invite, **shown}
+    return seconds.told(request, invite, "created_at", "expires_at", "accepted_at")

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from admin.cli import seconds
 from admin.cli.api import Api, given
 from admin.cli.command import GivenName, NameOption, Request, name_of, resource
 from admin.cli.restrictions import ScopeNames, scopes_of
@@ -113,11 +114,9 @@ def _api(request: Request) -> Api:
 
 
 def _told(request: Request, account: dict[str, Any]) -> dict[str, Any]:
-    """As it is asked for: OpenAI tells times in seconds."""
+    """As it is asked for: a key is told beside its account."""
+    told = seconds.told(request, account, "created_at")
     if request.as_json:
-        return account
-    from admin.times import US_PER_SECOND, format_instant
-
-    told = {**account, "created_at": format_instant(account["created_at"] * US_PER_SECOND)}
+        return told
     key = told.pop("api_key", None)
     return told if key is None else {**told, "key_id": key["id"], "key": key["value"]}

@@ -8,13 +8,11 @@ from typing import Annotated
 
 import typer
 
-from admin.cli.command import Fault, Request, resource
+from admin.cli.command import Request, resource
+from admin.cli.people import Who, id_of
 
 app = typer.Typer(help="Users: people who log in.", no_args_is_help=True)
 
-Who = Annotated[
-    str, typer.Argument(metavar="USER", help="An e-mail address, or an id: user-...", show_default=False)
-]
 Email = Annotated[str, typer.Argument(metavar="EMAIL", show_default=False)]
 PasswordStdin = Annotated[
     bool, typer.Option("--password-stdin", help="Read the password from stdin, not from a prompt.")
@@ -86,21 +84,21 @@ def list_(request: Request, tenant: TenantOption = None) -> None:
 @resource
 def show(request: Request, user: Who) -> None:
     """Show a user, and what they are where."""
-    request.show(request.api.get("users", _id_of(request, user)))
+    request.show(request.api.get("users", id_of(request, user)))
 
 
 @app.command()
 @resource
 def disable(request: Request, user: Who) -> None:
     """Log a user out everywhere, and let them in no more."""
-    request.show(request.api.post("users", _id_of(request, user), "disable"))
+    request.show(request.api.post("users", id_of(request, user), "disable"))
 
 
 @app.command()
 @resource
 def enable(request: Request, user: Who) -> None:
     """Let a disabled user in again."""
-    request.show(request.api.post("users", _id_of(request, user), "enable"))
+    request.show(request.api.post("users", id_of(request, user), "enable"))
 
 
 @app.command("set-role")
@@ -114,7 +112,7 @@ def set_role(
     tenant: InTenant = None,
 ) -> None:
     """Give a user another role in a tenant."""
-    user_id = _id_of(request, user)
+    user_id = id_of(request, user)
     request.api.organization(tenant).post("users", user_id, body={"role": role})
     request.show(request.api.get("users", user_id))
 
@@ -123,16 +121,26 @@ def set_role(
 @resource
 def remove(request: Request, user: Who, tenant: InTenant = None) -> None:
     """Take a user out of a tenant and its projects; what they are elsewhere stays."""
-    request.show(request.api.organization(tenant).delete("users", _id_of(request, user)))
+    request.show(request.api.organization(tenant).delete("users", id_of(request, user)))
 
 
 @app.command("set-password")
 @resource
 def set_password(request: Request, user: Who, password_stdin: PasswordStdin = False) -> None:
     """Give a user another password; all their sessions end."""
-    user_id = _id_of(request, user)
+    user_id = id_of(request, user)
     order = {"password": _password(password_stdin)}
     request.show(request.api.post("users", user_id, "password", body=order))
+
+
+@app.command("reset-password")
+@resource
+def reset_password(request: Request, user: Who) -> None:
+    """Let a user set a new password, within a day. The token for it is shown this once."""
+    request.show(
+        request.api.post("users", id_of(request, user), "password-resets"),
+        note="Pass the token on now: it is not shown again.",
+    )
 
 
 @app.command()
@@ -178,17 +186,6 @@ def invite(
         },
         note="Pass the token on now: it is not shown again.",
     )
-
-
-def _id_of(request: Request, who: str) -> str:
-    """Of an id, or of an e-mail address. Raises Fault for an address that is nobody's."""
-    if "@" not in who:
-        return who
-    from ledger.emails import parse_email
-
-    for user in request.api.every("users", email=parse_email(who)):
-        return str(user["id"])
-    raise Fault(f"no user with the id {who!r}")
 
 
 def _password(from_stdin: bool) -> str:

@@ -4,6 +4,7 @@ A new route needs nothing here if the ids in its path have names that NOBODYS ha
 needs a line in WAYS.
 """
 
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from ledger import (
     model_rates,
     project_memberships,
     service_accounts,
+    sessions,
     spend_alerts,
     spend_limits,
     tenancy,
@@ -34,8 +36,10 @@ from ledger.limits import LimitKind, LimitWindow
 from ledger.project_roles import ProjectGrants, ProjectRole
 from ledger.rate_limit_ids import id_of
 from ledger.roles import Role
+from ledger.sessions import Origin
 from ledger.spend_alerts import AlertScope
 from ledger.tables.people import User
+from tests.people import TERMS
 
 Ids = dict[str, str]
 
@@ -46,6 +50,7 @@ NOBODYS: Ids = {
     "limit_id": "limit_000000000000000000000000",
     "admin_key_id": "adminkey_000000000000000000000000",
     "user_id": "user-000000000000000000000000",
+    "session_id": "session_000000000000000000000000",
     "newcomer_email": "nobody@example.com",
     "invite_id": "invite-000000000000000000000000",
     "api_key_id": "key_000000000000000000000000",
@@ -217,6 +222,7 @@ async def _things(session: AsyncSession, pepper: bytes, tenant_id: str, name: st
         await _member(session, tenant_id, f"{who}.{project.id}@example.com") for who in ("user", "newcomer")
     ]
     await project_memberships.add(session, project, user.id, ProjectRole.MEMBER, 1, by=PROGRAM)
+    begun, _ = await sessions.begin(session, pepper, user, Origin(), TERMS, time.time_ns() // 1000)
     invite, _ = await invites.create(
         session,
         pepper,
@@ -239,6 +245,7 @@ async def _things(session: AsyncSession, pepper: bytes, tenant_id: str, name: st
     ]
     return {
         "user_id": user.id,
+        "session_id": begun.id,
         "newcomer_email": newcomer.email,
         "invite_id": invite.id,
         "tenant_id": tenant_id,

@@ -85,7 +85,7 @@ def test_a_user_is_made_disabled_enabled_and_invited(cli: Cli, typed: Typed, tmp
             1,
             "no tenant with the id",
         ),
-        ("", ("user", "disable", ANN), 1, "no user with the id"),
+        ("", ("user", "disable", ANN), 1, f"no user with the e-mail address '{ANN}'"),
         ("", ("user", "invite", ANN, "--tenant", "org-none"), 1, "no tenant with the id"),
         ("", ("user", "invite", ANN, "--tenant", "org-none", "--role", "operator"), 2, "--role"),
         ("", ("user", "invite", ANN, "--tenant", "o", "--project", "p=chief"), 1, "no role 'chief'"),
