@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from admin.asking import Heard
     from admin.first_run_file import FirstRun
 
 SIMULATOR = """\
@@ -41,31 +42,25 @@ def places(
 
 
 def first_keys(made: "FirstRun", path: Path, model: str | None) -> list[str]:
-    """The keys, said once, and a line to paste that streams an answer; `model` None: none is known."""
-    if model is None:
-        models = shlex.join(
-            ["curl", f"{made.base_url}/models", "-H", f"Authorization: Bearer {made.api_key}"]
-        )
-        ways = [
-            "No engine has answered yet. Once one does, this lists its models:",
-            "",
-            f"  {models}",
-            "",
-            "and this streams an answer, with one of them in place of MODEL:",
-        ]
-    else:
-        ways = ["Try it:"]
+    """The keys, said once, and a line to paste that streams an answer; `model` None: none is known yet."""
     return [
         "",
         f"  API key        {made.api_key}",
         f"  admin key      {made.admin_key}",
         f"  (said this once; also in {path}, which only you can read)",
         "",
-        *ways,
-        "",
-        f"  {curl(made.base_url, made.api_key, model or 'MODEL')}",
+        *(
+            try_it(made, model)
+            if model
+            else ["A line to try it with comes here as soon as an engine answers."]
+        ),
         "",
     ]
+
+
+def try_it(made: "FirstRun", model: str) -> list[str]:
+    """A line to paste that streams an answer."""
+    return ["Try it:", "", f"  {curl(made.base_url, made.api_key, model)}"]
 
 
 def curl(base_url: str, api_key: str, model: str) -> str:
@@ -76,9 +71,23 @@ def curl(base_url: str, api_key: str, model: str) -> str:
     return shlex.join([*words, "-d", json.dumps(body)])
 
 
-def silent_engine(url: str, reason: str) -> str:
-    """An engine that does not answer while we start."""
-    return f"warning: the engine {url} {reason}; started without it, its models come when it does"
+def missing_engines(heard: "Heard") -> list[str]:
+    """The engines that do not answer, or serve nothing: why, what becomes of calls, and what to do."""
+    lines = [f"warning: the engine {url} {fault}: {fault.do}" for url, fault in heard.silent.items()]
+    if heard.silent:
+        fate = f"go to {', '.join(heard.serving)} alone" if heard.serving else "get 503 engine_unavailable"
+        lines.append(
+            f"warning: until then calls {fate}; nothing has to be restarted when it answers. "
+            "For another URL, restart with --engine URL or METERGATE_ENGINES"
+        )
+    empty = (url for url, models in heard.serving.items() if not models)
+    return lines + [f"warning: the engine {url} answers and serves no model: load one" for url in empty]
+
+
+NOT_IN_TIME = (
+    "warning: no answer for an hour. The data plane goes on asking and says when there is one; "
+    "metergate doctor says what is wrong"
+)
 
 
 def unpriced(models: Iterable[str], *, refused: bool) -> str | None:

@@ -164,7 +164,8 @@ class Backends:
                 _log.warning("engine %s %s", backend.url, fault)
         else:
             if backend.healthy is False:
-                _log.warning("engine %s answers again", backend.url)
+                again = " again" if backend.models else ""
+                _log.warning("engine %s answers%s", backend.url, again)
             backend.models = models
         backend.healthy = not fault
         self._index()

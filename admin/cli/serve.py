@@ -10,7 +10,6 @@ import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -18,6 +17,7 @@ from admin import announcements, data_folder, kept_settings
 from admin.child import Program, StartFailed
 from admin.cli.chosen import Chosen
 from admin.cli.command import Fault
+from admin.cli.engine_news import EngineNews
 from admin.cli.listening import Listening
 from admin.cli.programs import SIMULATOR, free_workers, import_path, places, programs
 from admin.cli.readying import Ledger, Readying
@@ -33,8 +33,6 @@ from proxy import capacity
 from proxy.config import ProxySettings, UnpricedModels
 
 SIMULATED_MODELS = ("simulated", "simulated-embedding")
-PROBE_SECONDS = 2.0
-"""Longest wait for an engine's list of models: for warnings only, an engine may come later."""
 FOR_A_RESTART = (
     "data_dir",
     "database_url",
@@ -76,6 +74,7 @@ class _Start:
     listening: Listening
     claims: list[IO[str]] = field(default_factory=list)
     metrics_dir: Path | None = None
+    news: EngineNews | None = None
 
     @classmethod
     def of(cls, chosen: Chosen, roles: tuple[str, ...]) -> "_Start":
@@ -95,6 +94,10 @@ class _Start:
         """The engines, the simulator where none is given."""
         simulator = self.listening.url("simulator")
         return self.proxy.engines if simulator is None else (simulator,)
+
+    @property
+    def _refuses_unpriced(self) -> bool:
+        return self.proxy.unpriced_models is UnpricedModels.REFUSE
 
     def ready_ledger(self) -> Ledger:
         """Makes the ledger ready; the data plane alone starts without the database, too. Raises Refusal."""
@@ -118,6 +121,8 @@ class _Start:
         if changed:
             raise ReloadRefused(f"{', '.join(changed)} changed, which needs a restart")
         self.proxy, self.admin = proxy, admin
+        if self.news is not None:
+            self.news.renew(proxy, self._refuses_unpriced)
         return [program for program in self.programs() if program.name != SIMULATOR]  # it holds all calls
 
     def programs(self) -> list[Program]:
@@ -158,50 +163,31 @@ class _Start:
             renew=self.renewed_programs,
             on_stop=self.listening.close,
         )
-        listing = asyncio.create_task(self._list_models())
+        self.news = news = self._engine_news(ledger)
+        hearing = asyncio.create_task(news.hear())
 
         async def announce() -> None:
-            self._announce(ledger, await listing)
+            self._announce(ledger, news, await hearing)
 
         try:
             return await supervisor.run(announce)
         finally:
-            listing.cancel()
+            hearing.cancel()
+            news.close()
 
-    async def _list_models(self) -> list[str]:
-        """The models of every engine that answers; says which do not."""
-        if "proxy" not in self.roles:
-            return []
-        if self.listening.simulates:
-            return list(SIMULATED_MODELS)
-        from admin import probe
-
-        key = self.proxy.engine_api_key
-        ask = partial(
-            probe.models,
-            api_key=key.get_secret_value() if key else None,
-            ca_file=self.proxy.engine_ca_file,
-            timeout_seconds=PROBE_SECONDS,
+    def _engine_news(self, ledger: Ledger) -> EngineNews:
+        where = self.listening
+        return EngineNews(
+            self.proxy,
+            self._refuses_unpriced,
+            ledger,
+            engines=self.proxy.engines if "proxy" in self.roles else (),
+            known=SIMULATED_MODELS if where.simulates else (),
+            plane_url=where.url("proxy"),
+            warn=warn,
         )
-        answers = await asyncio.gather(
-            *(asyncio.to_thread(ask, url) for url in self.engines), return_exceptions=True
-        )
-        models: list[str] = []
-        for url, answer in zip(self.engines, answers, strict=True):
-            if isinstance(answer, probe.EngineSilent):
-                warn(announcements.silent_engine(url, str(answer)))
-            elif isinstance(answer, BaseException):
-                raise answer
-            else:
-                models += answer
-        return models
 
-    def _announce(self, ledger: Ledger, models: list[str]) -> None:
-        refused = self.proxy.unpriced_models is UnpricedModels.REFUSE
-        if ledger.priced_models is not None:
-            unpriced = announcements.unpriced(set(models) - ledger.priced_models, refused=refused)
-            if unpriced:
-                warn(unpriced)
+    def _announce(self, ledger: Ledger, news: EngineNews, models: list[str]) -> None:
         first_run = self.data_dir / FILE_NAME
         lines = announcements.places(
             base_url=self.listening.base_url,
@@ -211,7 +197,11 @@ class _Start:
         )
         if ledger.made:
             lines += announcements.first_keys(ledger.made, first_run, models[0] if models else None)
-        print("metergate is up", *lines, "ready", sep="\n", flush=True)
+        news.say_unpriced(models)
+        print("metergate is up", *lines, sep="\n", flush=True)
+        news.say_missing()  # where eyes are: below what is up
+        print("ready", flush=True)
+        news.wait(None if models else ledger.made)
 
 
 def warn(line: str) -> None:

@@ -52,14 +52,10 @@ class Engines:
             tell(self._is_key_wanted(partial(ask, api_key=None), url))
 
     def _silent(self, fault: probe.EngineSilent, url: str) -> Finding:
-        if not fault.wants_key:
-            do = "start it, and let this machine reach it; until then its models are the other replicas'"
-            return wrong(Check.ENGINE, f"it {fault}", do, about=url)
-        fact = f"it {str(fault).partition(':')[0]}"
-        if self.is_key_told:
-            return wrong(Check.ENGINE, fact, "set METERGATE_ENGINE_API_KEY to the engine's", about=url)
-        do = "set METERGATE_ENGINE_API_KEY here, too, as the metergate that runs has it"
-        return note(Check.ENGINE, f"{fact} without the key", do, about=url)
+        if fault.wants_key and not self.is_key_told:
+            do = "set METERGATE_ENGINE_API_KEY here, too, as the metergate that runs has it"
+            return note(Check.ENGINE, f"it {fault} without the key", do, about=url)
+        return wrong(Check.ENGINE, f"it {fault}", fault.do, about=url)
 
     def _is_key_wanted(self, ask: "partial[probe.Answer]", url: str) -> Finding:
         try:

@@ -156,8 +156,8 @@ class Up:
 
     def end(self, number: int = signal.SIGTERM) -> int:
         """Sends a signal to the whole group, as a terminal does, and waits; the exit status."""
-        assert self.process.stdout is not None
-        if self.process.stdout.closed:
+        assert self.process.stderr is not None
+        if self.process.stderr.closed:
             return self.process.wait(timeout=60)
         if self.process.poll() is None:
             os.killpg(self.process.pid, number)
@@ -174,8 +174,8 @@ def start() -> Iterator[Callable[..., Up]]:
     """Starts `metergate up`; kills whatever a failing test leaves of it."""
     started: list[Up] = []
 
-    def begin(folder: Path, *arguments: str) -> Up:
-        started.append(Up(folder, *arguments))
+    def begin(folder: Path, *arguments: str, **env: str) -> Up:
+        started.append(Up(folder, *arguments, **env))
         return started[-1]
 
     yield begin

@@ -22,6 +22,7 @@ MUST_NOT = {
 }
 # What is imported only once it is needed, where a start would not notice that it is gone.
 LATE = (
+    "admin.asking",
     "admin.plane_server",
     "admin.probe",
     "admin.reconciler",

@@ -152,8 +152,8 @@ def test_a_second_start_is_quiet_keeps_the_keys_and_leaves_no_orphans(
     assert keys["admin_key"] not in said
     assert str(tmp_path / "data" / "first-run.json") in said
     assert second.heard("127.0.0.1:9") == [
-        "warning: the engine http://127.0.0.1:9 does not answer (Connection refused); "
-        "started without it, its models come when it does"
+        "warning: the engine http://127.0.0.1:9 does not answer (Connection refused): "
+        "start it, or correct its URL"
     ]
     assert {name: second.first_run[name] for name in ("api_key", "admin_key", "tenant_id", "project_id")} == {
         name: keys[name] for name in ("api_key", "admin_key", "tenant_id", "project_id")

@@ -3,8 +3,10 @@
 import shlex
 from pathlib import Path
 
-from admin.announcements import curl, first_keys, places, unpriced
+from admin.announcements import curl, first_keys, missing_engines, places, unpriced
+from admin.asking import Heard
 from admin.first_run_file import FirstRun
+from admin.probe import EngineSilent
 
 
 def test_the_curl_line_survives_a_shell_whatever_the_model_is_called() -> None:
@@ -34,7 +36,20 @@ def test_without_an_engine_nobody_is_told_to_ask_for_a_model_called_model() -> N
         "sk-mg-x", "sk-admin-x", "org-1", "proj_1", "http://127.0.0.1:8080/v1", "http://127.0.0.1:8081"
     )
     said = "\n".join(first_keys(made, Path("first-run.json"), None))
-    assert "curl http://127.0.0.1:8080/v1/models -H 'Authorization: Bearer sk-mg-x'" in said
-    assert "in place of MODEL" in said and "Try it:" not in said
+    assert "sk-mg-x" in said and "as soon as an engine answers" in said
+    assert "MODEL" not in said and "curl" not in said and "Try it:" not in said
     known = "\n".join(first_keys(made, Path("first-run.json"), "tiny"))
-    assert "MODEL" not in known and "Try it:" in known
+    assert '"model": "tiny"' in known and "Try it:" in known
+
+
+def test_what_becomes_of_calls_depends_on_the_other_engines() -> None:
+    """Guards against a word of 503 where another engine serves."""
+    silent = {"http://a": EngineSilent("does not answer (Connection refused)", "start it")}
+    first, fate = missing_engines(Heard({}, silent))
+    assert first == "warning: the engine http://a does not answer (Connection refused): start it"
+    assert "503" in fate and "nothing has to be restarted" in fate
+    _, fate = missing_engines(Heard({"http://b": ["tiny"]}, silent))
+    assert "go to http://b alone" in fate and "503" not in fate
+    (empty,) = missing_engines(Heard({"http://b": []}, {}))
+    assert empty == "warning: the engine http://b answers and serves no model: load one"
+    assert missing_engines(Heard({"http://b": ["tiny"]}, {})) == []
