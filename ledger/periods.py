@@ -54,4 +54,4 @@ def from_us(at_us: int) -> datetime:
 
 def iso(at_us: int) -> str:
     """As exports write a time: 2026-11-22T18:35:17.000001Z, always with six decimals."""
-    return from_us(at_us).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return f"{from_us(at_us).replace(tzinfo=None).isoformat(timespec='microseconds')}Z"

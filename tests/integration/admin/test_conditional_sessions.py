@@ -101,6 +101,26 @@ async def test_a_replay_in_which_the_token_is_turned_over_logs_nobody_out(desk: 
     assert (await desk.ann("GET", "/admin/v1/session")).status_code == 200
 
 
+async def test_a_login_that_is_sent_twice_begins_two_sessions(desk: Desk) -> None:
+    """Guards against a cookie that is kept to be given again, and against a login that is answered with none:
+    whoever knew the key would be in.
+    """
+    browsers = [desk.served.browser(**{"Idempotency-Key": "a-login"}) for _ in range(2)]
+    answers = [await browser.log_in(ANN, PASSWORD) for browser in browsers]
+    assert [answer.status_code for answer in answers] == [200, 200]
+    assert not any("idempotent-replayed" in answer.headers for answer in answers)
+    tokens = {
+        value
+        for browser in browsers
+        for name, value in browser.client.cookies.items()
+        if "device" not in name
+    }
+    assert len(tokens) == 2
+    wrong = desk.served.browser(**{"Idempotency-Key": "a-login"})
+    assert (await wrong.log_in(ANN, "not hers at all")).status_code == 401
+    assert await desk.sql("SELECT count(*) FROM kept_answer") == 0
+
+
 async def test_two_people_who_change_one_thing_do_not_undo_each_other(desk: Desk) -> None:
     """Guards against a page that saves over what a colleague saved meanwhile, and against tags that differ
     by who asks: a key's program and a browser speak of the same thing.
