@@ -6,6 +6,7 @@ import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from admin.addresses import ADDRESSES
 from admin.config import AdminSettings
 from admin.sockets import listen, url_of
 from proxy.config import ProxySettings
@@ -20,29 +21,15 @@ class Listening:
     @classmethod
     def of(cls, roles: Sequence[str], proxy: ProxySettings, admin: AdminSettings) -> "Listening":
         """What these roles listen on. Raises AddressUnusable."""
-        wanted: list[tuple[str, str, int, str, str]] = []
-        if "proxy" in roles:
-            wanted += [
-                ("proxy", proxy.host, proxy.port, "the data plane", "--port or METERGATE_PORT"),
-                (
-                    "metrics",
-                    proxy.metrics_host,
-                    proxy.metrics_port,
-                    "the metrics page",
-                    "--metrics-port or METERGATE_METRICS_PORT",
-                ),
-            ]
-            if not proxy.engines:
-                wanted.append(("simulator", "127.0.0.1", 0, "the simulator", "--engine"))
-        if "admin" in roles:
-            choice = "--admin-port or METERGATE_ADMIN_PORT"
-            wanted.append(("admin", admin.admin_host, admin.admin_port, "the control plane", choice))
-        return cls(
-            {
-                name: listen(host, port, purpose=purpose, choose_with=choose_with)
-                for name, host, port, purpose, choose_with in wanted
-            }
-        )
+        found: dict[str, socket.socket] = {}
+        for each in ADDRESSES:
+            if each.role in roles:
+                host, port = each.of(proxy if each.role == "proxy" else admin)
+                choose_with = f"{each.option} or {each.setting}"
+                found[each.name] = listen(host, port, purpose=each.purpose, choose_with=choose_with)
+        if "proxy" in roles and not proxy.engines:
+            found["simulator"] = listen("127.0.0.1", 0, purpose="the simulator", choose_with="--engine")
+        return cls(found)
 
     @property
     def fds(self) -> dict[str, int]:

@@ -8,16 +8,12 @@ import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from admin.addresses import ADDRESSES
 from admin.child import Program
 from admin.sockets import url_of
 from ledger.journal.segments import is_locked, worker_folder
 
 SIMULATOR = "the simulator"
-PURPOSES = {
-    "proxy": {"proxy": "the data plane", "metrics": "the metrics page"},
-    "admin": {"admin": "the control plane"},
-}
-"""Who answers at which socket, by the roles."""
 STOP_SECONDS = 10.0
 """What a process gets, beyond the drain, to write down its last records."""
 
@@ -82,7 +78,7 @@ def programs(
 
 def places(role: str, sockets: Mapping[str, socket.socket]) -> dict[str, str]:
     """Where what a role has is reached: the URL of each socket, by who answers there."""
-    return {purpose: url_of(sockets[name]) for name, purpose in PURPOSES.get(role, {}).items()}
+    return {each.purpose: url_of(sockets[each.name]) for each in ADDRESSES if each.role == role}
 
 
 def free_workers(data_dir: Path, count: int) -> list[int]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
+from admin.addresses import Address
 from admin.doctor.finding import Check, Finding, Look, Tell, note, ok, wrong
 from admin.doctor.listeners import listener_on
 from admin.sockets import AddressUnusable, listen
@@ -21,24 +22,23 @@ ANSWER_BYTES_MAX: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Port:
-    """Where `purpose` is to listen. `page`: what it answers 200 at. `ready`: what it answers whether it can
-    serve at, if it does.
-    """
+    """An address, and where it is by the settings."""
 
-    purpose: str
-    role: str
+    address: Address
     host: str
     port: int
-    setting: str
-    page: str
-    ready: str = ""
+
+    @property
+    def purpose(self) -> str:
+        """Who is to listen there."""
+        return self.address.purpose
 
 
 def looks(ports: list[Port], places: Mapping[str, Mapping[str, str]]) -> list[Look]:
     """One for each. `places`: where the roles that run are reached, by purpose."""
     found: list[Look] = []
     for port in ports:
-        url = places.get(port.role, {}).get(port.purpose)
+        url = places.get(port.address.role, {}).get(port.purpose)
         look = partial(_look_at_free, port) if url is None else partial(_look_at_running, port, url)
         found.append(Look(Check.PORT, look, port.purpose))
     return found
@@ -50,7 +50,7 @@ def _look_at_free(port: Port, tell: Tell) -> None:
         tell(ok(Check.PORT, "any free port", about=port.purpose))
         return
     try:
-        listen(port.host, port.port, purpose=port.purpose, choose_with=port.setting).close()
+        listen(port.host, port.port, purpose=port.purpose, choose_with=port.address.setting).close()
     except AddressUnusable as fault:
         told = f"{port.host}:{port.port} cannot be listened on"
         if fault.is_taken:
@@ -58,14 +58,21 @@ def _look_at_free(port: Port, tell: Tell) -> None:
             told = f"{where} is taken by {listener or 'a process of somebody else'}"
         elif reason := str(fault).partition("(")[2].partition(")")[0]:
             told += f" ({reason})"
-        tell(wrong(Check.PORT, told, f"stop it, or choose another with {port.setting}", about=port.purpose))
+        tell(
+            wrong(
+                Check.PORT,
+                told,
+                f"stop it, or choose another with {port.address.setting}",
+                about=port.purpose,
+            )
+        )
     else:
         tell(ok(Check.PORT, f"{where} is free", about=port.purpose))
 
 
 def _look_at_running(port: Port, url: str, tell: Tell) -> None:
     try:
-        status, _ = _get(url + port.page)
+        status, _ = _get(url + port.address.page)
     except OSError as fault:
         do = "look at its log lines; if it hangs, restart it"
         tell(
@@ -76,14 +83,14 @@ def _look_at_running(port: Port, url: str, tell: Tell) -> None:
         return
     if status != 200:
         do = "look at its log lines"
-        tell(wrong(Check.PORT, f"it answers {status} at {url}{port.page}", do, about=port.purpose))
+        tell(wrong(Check.PORT, f"it answers {status} at {url}{port.address.page}", do, about=port.purpose))
         return
     tell(ok(Check.PORT, f"it answers at {url}", about=port.purpose))
-    if port.ready:
+    if port.address.ready:
         try:
-            tell(_readiness(*_get(url + port.ready), about=port.purpose))
+            tell(_readiness(*_get(url + port.address.ready), about=port.purpose))
         except OSError as fault:
-            told = f"{port.ready} does not answer ({_reason(fault)})"
+            told = f"{port.address.ready} does not answer ({_reason(fault)})"
             tell(wrong(Check.READY, told, "look at the database", about=port.purpose))
 
 

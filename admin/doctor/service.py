@@ -12,6 +12,7 @@ from functools import partial
 from typing import Final
 
 from admin import data_folder
+from admin.addresses import ADDRESSES
 from admin.config import AdminSettings
 from admin.doctor import folder, journal, machine, ports, post_office, told
 from admin.doctor.book import Book
@@ -61,27 +62,8 @@ class Service:
 
     def of_ports(self) -> list[Look]:
         """Where it is reached, or would be."""
-        proxy, admin = self._proxy, self._admin
-        wanted = [
-            Port("the data plane", "proxy", proxy.host, proxy.port, "METERGATE_PORT", "/healthz", "/readyz"),
-            Port(
-                "the control plane",
-                "admin",
-                admin.admin_host,
-                admin.admin_port,
-                "METERGATE_ADMIN_PORT",
-                "/healthz",
-                "/readyz",
-            ),
-            Port(
-                "the metrics page",
-                "proxy",
-                proxy.metrics_host,
-                proxy.metrics_port,
-                "METERGATE_METRICS_PORT",
-                "/metrics",
-            ),
-        ]
+        settings = {"proxy": self._proxy, "admin": self._admin}
+        wanted = [Port(each, *each.of(settings[each.role])) for each in ADDRESSES]
         places = {name: data_folder.kept_places(self._data_dir, name) for name in self._roles}
         return ports.looks(wanted, places)
 
