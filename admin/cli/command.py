@@ -227,7 +227,8 @@ def print_table(documents: Sequence[Document], columns: Sequence[str]) -> None:
 
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column.replace("_", " "), overflow="fold")
+        # What is given to the next command stays in one piece, to be copied: the other columns make room.
+        table.add_column(column.replace("_", " "), overflow="fold", no_wrap=column == "id")
     for document in documents:
         table.add_row(*(Text(cell(document[column])) for column in columns))
     Console().print(table)
