@@ -18,7 +18,7 @@ from ledger.posting import post
 from ledger.terms import Terms
 from tests.integration.admin.served_cli import made_key, same, served, settings_of
 from tests.people import PASSWORD
-from tests.records import a_record
+from tests.records import NOON_US, a_record
 
 from .conftest import Cli
 
@@ -136,7 +136,9 @@ async def _post_two_calls(url: str) -> None:
     database, book = Database(url), Terms()
     async with database.write() as session:
         await book.refresh(await session.connection())
-        await post(await session.connection(), [a_record(model="=1+1"), a_record(model="m")], book, 1)
+        # One after the other: ids of one instant are in any order, and so are the lines of an export.
+        calls = [a_record(model="=1+1"), a_record(model="m", started_us=NOON_US + 1)]
+        await post(await session.connection(), calls, book, 1)
     await database.close()
 
 
